@@ -1,0 +1,91 @@
+"""Commands about nights: retrain, recipes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+EXIT_CODES = {"promoted": 0, "nothing_new": 0, "planned": 0, "failed": 1, "rejected": 3, "awaiting_approval": 4, "data_rejected": 5}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(retrain)
+    app.command()(recipes)
+
+
+def retrain(
+    recipe: Annotated[str, typer.Argument(help="Built-in recipe or path of a recipe file.")] = "quickstart",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the recipe; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, kept with the night.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Run one night: prepare, train, evaluate, promote.
+
+    Exit code: 0 promoted or nothing new, 1 failed, 3 rejected, 4 awaiting approval, 5 data rejected.
+
+    Example: nightshift retrain quickstart --set training.seed=7
+    """
+    from flows.cli.show import progress_bars, show_night
+    from flows.night import plan_night
+    from flows.recipe import load_recipe
+    from infra.settings import apply_environment, load_settings
+
+    settings = load_settings()
+    # Everything a person can get wrong is found before the slow imports.
+    night = plan_night(load_recipe(recipe, overrides or []), force, settings)
+    apply_environment(settings)
+    with progress_bars(enabled=not as_json):
+        outcome = _run(night.recipe.name, recipe, overrides or [], dry_run, force, reason, night)
+    if as_json:
+        print(json.dumps(outcome, indent=2))
+    else:
+        show_night(outcome)
+    raise typer.Exit(EXIT_CODES[outcome["outcome"]])
+
+
+def _run(name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any) -> dict[str, Any]:
+    from infra.progress import emit
+
+    emit("start", f"starting Prefect and MLflow for {name}")
+    if dry_run:
+        from flows.outcome import planned
+
+        return planned(night)
+    from flows.retrain import retrain as flow
+
+    state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)
+    if state.is_completed():
+        return state.result()
+    latest = night.outcome("latest")
+    if state.name == "DataRejected" and latest is not None:
+        return latest
+    error = state.result(raise_on_failure=False)
+    raise error if isinstance(error, BaseException) else RuntimeError(state.message or "the flow failed")
+
+
+def recipes(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the built-in recipes.
+
+    Example: nightshift recipes --json
+    """
+    from flows.recipe import builtin_recipes, load_recipe
+
+    found = [load_recipe(str(path)) for path in builtin_recipes().values()]
+    if as_json:
+        rows = [{"name": r.name, "description": r.description, "model": r.model, "stages": [s.name for s in r.training.stages]} for r in found]
+        print(json.dumps(rows, indent=2))
+        return
+    from flows.cli.show import table
+
+    table("Recipes", ("name", "model", "stages", "description"), [
+        (r.name, r.model.partition("#")[0], " > ".join(s.name for s in r.training.stages), r.description) for r in found
+    ])

@@ -1,0 +1,139 @@
+"""What the terminal shows: progress bars while a night runs, its summary at the end, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from infra.progress import Event, listening
+
+STATUS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "needs_approval": "[yellow]needs approval[/]"}
+COLOUR = {"promoted": "green", "nothing_new": "cyan", "rejected": "red", "awaiting_approval": "yellow", "data_rejected": "red"}
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+@contextmanager
+def progress_bars(enabled: bool = True) -> Iterator[None]:
+    """Draw one line an activity on stderr, with a bar where the total is known."""
+    if not enabled:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description:18}"), BarColumn(24), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        lines: dict[str, TaskID] = {}
+
+        def show(event: Event) -> None:
+            group = event.activity.partition(":")[0]
+            if event.activity not in lines:
+                for name, line in lines.items():  # an activity ends where one of another kind begins
+                    if name.partition(":")[0] != group:
+                        bars.update(line, total=bars.tasks[line].total or 1, completed=bars.tasks[line].total or 1)
+                lines[event.activity] = bars.add_task(event.activity, total=event.total, text="")
+            bars.update(lines[event.activity], total=event.total, completed=event.done, text=escape(event.text))
+
+        with listening(show):
+            yield
+        for line in lines.values():
+            bars.update(line, total=bars.tasks[line].total or 1, completed=bars.tasks[line].total or 1)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; cells are shown as they are, no markup."""
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    Console().print(drawn)
+
+
+def show_night(outcome: dict[str, Any]) -> None:
+    """The summary of a night."""
+    console = Console()
+    colour = COLOUR.get(outcome["outcome"], "white")
+    title = f"[bold {colour}]{outcome['outcome'].replace('_', ' ')}[/]"
+    console.print(Panel(escape(outcome["reason"]), title=title, subtitle=f"{outcome['recipe']} · night {outcome['night']}", border_style=colour))
+    if outcome.get("stages"):
+        _stages(console, outcome)
+    if outcome.get("base_metrics"):
+        _models(console, outcome)
+    if outcome["gates"]:
+        drawn = Table(title="Gates", title_justify="left", header_style="bold")
+        for column in ("gate", "value", "asked", "", "evidence"):
+            drawn.add_column(column)
+        for gate in outcome["gates"]:
+            value = "" if gate["value"] is None else f"{gate['value']:.3f}"
+            drawn.add_row(escape(gate["id"]), value, f"{gate['threshold']:.3f}", STATUS[gate["status"]], escape(gate["evidence"]))
+        console.print(drawn)
+    _footer(console, outcome)
+
+
+def _stages(console: Console, outcome: dict[str, Any]) -> None:
+    drawn = Table(title="Stages", title_justify="left", header_style="bold")
+    for column in ("stage", "rows", "steps", "loss", "", "validation loss", "seconds"):
+        drawn.add_column(column)
+    for stage in outcome["stages"]:
+        losses = [loss for _, loss in outcome["curves"][stage["name"]]]
+        name = stage["name"] + (" (reused)" if stage["reused"] else "")
+        validation = "" if stage["eval_loss"] is None else f"{stage['eval_loss']:.3f}"
+        drawn.add_row(name, str(stage["rows"]), str(stage["steps"]), f"{losses[0]:.3f} → {losses[-1]:.3f}", _spark(losses), validation, f"{stage['seconds']:.0f}")
+    console.print(drawn)
+
+
+def _spark(values: Sequence[float], width: int = 20) -> str:
+    """A curve in one line of text: the mean of each of `width` stretches."""
+    width = min(width, len(values))
+    cuts = [round(i * len(values) / width) for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    low, high = min(means), max(means)
+    return "".join(SPARKS[round((m - low) / ((high - low) or 1) * (len(SPARKS) - 1))] for m in means)
+
+
+def _models(console: Console, outcome: dict[str, Any]) -> None:
+    drawn = Table(title="On the same test questions", title_justify="left", header_style="bold")
+    for column in ("", "execution accuracy", "exact match", "runs"):
+        drawn.add_column(column)
+    named = (("base", "base_metrics"), ("challenger", "metrics"), (f"champion (version {outcome['champion']})", "champion_metrics"))
+    for name, key in named:
+        if values := outcome.get(key):
+            drawn.add_row(name, *(f"{values[m]:.3f}" for m in ("execution_accuracy", "exact_match", "runs")))
+    console.print(drawn)
+
+
+def _footer(console: Console, outcome: dict[str, Any]) -> None:
+    from flows.publish import next_commands
+
+    release = outcome["release"]
+    if outcome["outcome"] == "promoted":
+        console.print(f"[bold]In Production:[/] {release} version {outcome['version']}")
+    elif outcome["outcome"] == "rejected":
+        kept = f"version {outcome['champion']} stays" if outcome["champion"] else "nothing is there yet"
+        console.print(f"[bold]Production is unmoved:[/] {release}, {kept}; version {outcome['version']} is kept as rejected")
+    if outcome["report"]:
+        console.print(f"[bold]Report:[/] {outcome['report']}", soft_wrap=True)
+    if outcome["seconds"]:
+        parts = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in outcome["seconds"].items())
+        console.print(f"[bold]Time:[/] {parts}")
+    console.print("[bold]Next:[/]")
+    for command in next_commands(outcome):
+        console.print(f"  {command}", soft_wrap=True, highlight=False, markup=False)
+
+
+def show_answer(sql: str, execution: Any, origin: str) -> None:
+    """SQL, highlighted, and the rows it returned or why it did not run."""
+    from rich.syntax import Syntax
+
+    console = Console()
+    console.print(Panel(Syntax(sql, "sql", word_wrap=True, background_color="default"), title=origin, title_align="left"))
+    if execution.status == "ok":
+        shown = execution.rows[:50]
+        table(f"{len(execution.rows)} row(s)" + (", first 50" if len(execution.rows) > 50 else ""), execution.columns, shown)
+    else:
+        console.print(f"[red]{execution.status}[/]: {escape(execution.message)}")

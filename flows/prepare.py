@@ -1,0 +1,120 @@
+"""prepare: ingest -> validate -> quarantine -> dedupe, split, decontaminate -> dataset.
+
+Runs on `cpu`. Ends with `nights/<id>/prepare.json`: the dataset's reference and the account of every row, or the
+reasons why the data break their contract.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.night import Night, open_night
+from flows.runtime import flow_name, locally
+from infra.errors import NotFound
+from infra.progress import emit
+from infra.refs import Ref
+from tasks.data.dataset import Accounting, Manifest, write_dataset
+from tasks.data.dedupe import drop_contaminated, drop_duplicates
+from tasks.data.example import Example
+from tasks.data.ingest import read_sources
+from tasks.data.splits import SPLITS, assign_databases
+from validation.quarantine import quarantine_table, write_quarantine
+from validation.run import ValidationResult, validate_examples
+
+
+@flow(name="prepare", flow_run_name=flow_name("prepare"), validate_parameters=False)
+def prepare(night: str) -> None:
+    """Make the night's dataset, or find that its data break the contract."""
+    now = open_night(night)
+    if now.outcome("prepare") is not None:
+        emit("prepare", "reused", 1, 1)
+        return
+    started = time.perf_counter()
+    with locally(now):
+        checked = validate_sources(now)
+        if checked.success:
+            outcome = build_dataset(now, checked)
+        else:
+            outcome = {"accepted": False}
+    outcome |= {"validation": checked.to_json(), "seconds": round(time.perf_counter() - started, 2)}
+    now.finish("prepare", outcome)
+
+
+@task(task_run_name="ingest and validate", cache_policy=NO_CACHE)
+def validate_sources(night: Night) -> ValidationResult:
+    """Read every source and check every row with Great Expectations; Data Docs and quarantine go into the store."""
+    emit("prepare", "reading sources")
+    examples, bad = read_sources(night.recipe.data.sources)
+    emit("prepare", f"validating {len(examples) + len(bad):,} rows")
+    place = night.work / "validation"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    result = validate_examples(examples, bad, night.recipe.validation, place / "docs")
+    write_quarantine(place / "quarantine.jsonl", result.quarantined)
+    (place / "validation.json").write_text(json.dumps(result.to_json(), indent=1))
+    night.store.put_tree(f"nights/{night.id}/validation", place)
+    create_table_artifact(
+        [{"reason": reason, "rows": count} for reason, count in result.reasons.items()] or [{"reason": "none", "rows": 0}],
+        key="quarantine",
+        description=f"{len(result.quarantined)} of {result.rows} rows quarantined",
+    )
+    create_markdown_artifact(quarantine_table(result), key="validation", description="the data contract")
+    return result
+
+
+@task(task_run_name="build dataset", cache_policy=NO_CACHE)
+def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
+    """Drop duplicates, divide by database as before, keep training clear of test rows, write the dataset."""
+    emit("prepare", "building the dataset")
+    unique, duplicates = drop_duplicates(checked.kept)
+    databases = assign_databases(unique, night.recipe.data.splits, _splits_before(night))
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for example in unique:
+        splits[databases[example.db_id]].append(example)
+    contaminated: list[str] = []
+    for split in ("train", "validation"):
+        splits[split], met = drop_contaminated(splits[split], splits["test"])
+        contaminated += met
+    accounting = Accounting(
+        rows=checked.rows,
+        kept=sum(map(len, splits.values())),
+        quarantined=len(checked.quarantined),
+        duplicate=len(duplicates),
+        contaminated=len(contaminated),
+        reasons=checked.reasons,
+    )
+    manifest, ref = _store_dataset(night, splits, databases, accounting, {"duplicate": duplicates, "contaminated": contaminated})
+    night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | databases)
+    emit("prepare", f"{manifest.splits['train']:,} training and {manifest.splits['test']:,} test rows", 1, 1)
+    return {"accepted": True, "dataset": ref.model_dump(), "manifest": manifest.summary()}
+
+
+def _splits_before(night: Night) -> dict[str, str]:
+    try:
+        return night.store.read_json(f"splits/{night.recipe.name}.json")
+    except NotFound:
+        return {}
+
+
+def _store_dataset(
+    night: Night,
+    splits: dict[str, list[Example]],
+    databases: dict[str, str],
+    accounting: Accounting,
+    dropped: dict[str, list[str]],
+) -> tuple[Manifest, Ref]:
+    folder: Path = night.work / "dataset"
+    shutil.rmtree(folder, ignore_errors=True)
+    manifest = write_dataset(folder, splits, databases, accounting, dropped)
+    ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")
+    if not night.store.has_tree(ref.key):
+        night.store.put_tree(ref.key, folder, manifest.summary())
+    return manifest, ref

@@ -1,0 +1,111 @@
+"""What a finished night shows: the HTML report, MLflow's record of it, and Prefect artifacts."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.evaluate import load_scorecard
+from flows.night import Night
+from infra import tracking
+from infra.progress import emit
+from infra.refs import Ref
+from tasks.evaluation.report import ReportData, render_report
+
+
+@task(task_run_name="publish report", cache_policy=NO_CACHE)
+def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
+    """Write the report into the store, the home folder and MLflow; returns the local file, for people.
+
+    The night's MLflow run also gets its dataset as input and the headline metrics of every model.
+    """
+    emit("report", "writing the report")
+    html = render_report(report_data(night, outcome))
+    night.store.write(f"nights/{night.id}/report.html", html.encode())
+    path = night.settings.root / "reports" / f"{night.recipe.name}-{night.id}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html, encoding="utf-8")
+    tracking.log_text(run, html, "report.html")
+    prepared = night.outcome("prepare") or {}
+    if prepared["accepted"]:
+        dataset = Ref.model_validate(prepared["dataset"])
+        manifest = prepared["manifest"]
+        for split, context in (("train", "training"), ("test", "evaluation")):
+            profile = {"num_rows": manifest["splits"][split], "difficulty": manifest["difficulty"][split]}
+            tracking.log_dataset(run, f"{night.recipe.name} {split}", dataset.fingerprint, dataset.key, context, profile)
+    for role in ("", "base_", "champion_"):
+        values = outcome.get(f"{role}metrics") or {}
+        tracking.log_metrics(run, {f"{role}{key}": value for key, value in values.items()})
+    tracking.log_metrics(run, {f"seconds_{step}": value for step, value in outcome["seconds"].items()})
+    docs = night.work / "validation" / "docs"
+    if docs.is_dir():
+        tracking.log_folder(run, docs, "data_docs")
+    create_link_artifact(path.as_uri(), key="report", link_text=path.name, description="the night's report")
+    emit("report", path.name, 1, 1)
+    return readable(path)
+
+
+def readable(path: Path) -> str:
+    """The path as a person would type it here: relative below the current folder, absolute elsewhere."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
+    """Everything the report shows, from what the steps left in the store."""
+    prepared = night.outcome("prepare") or {}
+    trained = night.outcome("train") or {}
+    evaluated = night.outcome("evaluate") or {}
+    manifest = prepared.get("manifest") or {}
+    validation = prepared["validation"]
+    accounting = manifest.get("accounting") or {key: validation[key] for key in ("rows", "kept", "quarantined")}
+    lineage = night.lineage()
+    if "dataset" in prepared:
+        lineage["dataset"] = prepared["dataset"]["fingerprint"]
+    if "adapter" in trained:
+        lineage["adapter"] = trained["adapter"]["fingerprint"]
+    return ReportData(
+        outcome=outcome["outcome"],
+        night=night.id,
+        recipe=night.recipe.name,
+        release=night.recipe.release.name,
+        version=outcome["version"],
+        champion_version=outcome["champion"],
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        base_model=night.recipe.model,
+        reason=outcome["reason"],
+        stages=trained.get("stages", []),
+        scorecards={role: load_scorecard(night, Ref.model_validate(r)) for role, r in evaluated.get("scorecards", {}).items()},
+        gates=outcome["gates"],
+        data={
+            "counts": {key: value for key, value in accounting.items() if isinstance(value, int)},
+            "reasons": validation["reasons"],
+            "splits": manifest.get("splits", {}),
+            "docs": _docs(night),
+        },
+        seconds=outcome["seconds"],
+        lineage=lineage,
+        commands=next_commands(outcome),
+    )
+
+
+def _docs(night: Night) -> str:
+    index = night.work / "validation" / "docs" / "index.html"
+    return readable(index) if index.is_file() else ""
+
+
+def next_commands(outcome: dict[str, Any]) -> list[str]:
+    """Three commands worth typing after this outcome."""
+    if outcome["outcome"] == "data_rejected":
+        return ["nightshift validate DATA --docs docs", f"nightshift retrain {outcome['recipe']}", "nightshift releases"]
+    ask = 'nightshift ask "How many singers are there?" --database music.sqlite'
+    if outcome["outcome"] == "awaiting_approval":
+        approve = f'nightshift promote {outcome["version"]} --approve --by YOU --reason "looks right"'
+        return [approve, "nightshift releases", ask]
+    return [ask, "nightshift releases", f"nightshift retrain {outcome['recipe']}"]

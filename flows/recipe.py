@@ -1,0 +1,162 @@
+"""The recipe: one YAML file that says everything about a retrain, composed of each package's own spec."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra.errors import UserError
+from registry.gates import Gate
+from tasks.data.prompts import PromptSpec
+from tasks.data.spec import DataSpec, source_fingerprint
+from tasks.evaluation.spec import EvaluationSpec
+from tasks.models.reference import parse_reference, reference_fingerprint
+from tasks.training.spec import TrainingSpec
+from validation.spec import ValidationSpec
+
+VERSION = 1
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReleaseSpec(_Spec):
+    """The registered model that the adapter becomes a version of."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name in the MLflow registry")
+    approval: Literal["auto", "manual"] = Field(
+        "auto", description="manual: a passed verdict still waits for a named approver (nightshift promote)"
+    )
+
+
+class Recipe(_Spec):
+    """Everything about a retrain."""
+
+    version: Literal[1] = Field(description="version of the recipe format")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the recipe; the MLflow experiment")
+    description: str = Field("", description="one line for people")
+    model: str = Field(description="the base model: hf:, path:, wheel: or random: reference")
+    data: DataSpec
+    validation: ValidationSpec = ValidationSpec()
+    prompt: PromptSpec = PromptSpec()
+    training: TrainingSpec
+    evaluation: EvaluationSpec = EvaluationSpec()
+    gates: tuple[Gate, ...] = Field(min_length=1, description="all must pass before an adapter goes to Production")
+    release: ReleaseSpec
+
+    def content(self) -> dict[str, Any]:
+        """The resolved recipe as plain JSON."""
+        return self.model_dump(mode="json")
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """The recipes that come with Nightshift, by name."""
+    folder = Path(str(resources.files("flows") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of a built-in one. Raises UserError naming what there is."""
+    builtin = builtin_recipes()
+    if name in builtin:
+        return builtin[name]
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    near = difflib.get_close_matches(name, builtin, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(builtin)}"
+    raise UserError(f"no recipe {name!r}: it is neither a .yaml file nor a built-in recipe; {hint}")
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and check a recipe. Raises UserError on one line: file, key, and the nearest valid key."""
+    path = find_recipe(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"recipe {path.name} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"recipe {path.name} is no mapping of keys to values")
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, path.name)
+
+
+def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
+    """Check a recipe's content; `origin` names it in errors."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"recipe {origin}: {_explain(error)}") from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """`training.stages.0.max_steps=3`: set one value, read as YAML, creating mappings on the way."""
+    path, sign, text = override.partition("=")
+    if not sign or not path:
+        raise UserError(f"--set {override!r}: write path=value, for example training.stages.0.max_steps=3")
+    keys, node = path.split("."), content
+    for i, key in enumerate(keys):
+        last = i == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise UserError(f"--set {override!r}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it")
+            key = int(key)  # noqa: PLW2901 - the same step of the path, now as an index
+        elif not isinstance(node, dict):
+            raise UserError(f"--set {override!r}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
+        if last:
+            node[key] = yaml.safe_load(text)
+        elif isinstance(node, dict):
+            node = node.setdefault(key, {})
+        else:
+            node = node[key]
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as one line; further ones are counted."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        *parents, key = [part for part in first["loc"]]
+        near = difflib.get_close_matches(str(key), list(_fields_at(Recipe, parents)), n=1, cutoff=0.3)
+        return f"unknown key {where!r}{f'; did you mean {near[0]!r}?' if near else ''}{more}"
+    if first["type"] == "missing":
+        return f"{where!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}{more}" if where else f"{message}{more}"
+
+
+def _fields_at(model: Any, location: Iterable[Any]) -> set[str]:
+    """Names of the fields of whatever spec stands at `location` (tags of unions and list positions are stepped over)."""
+    models = [model]
+    for part in location:
+        inside = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        if inside:
+            models = [m for annotation in inside for m in _models_in(annotation)]
+        elif isinstance(part, str):
+            models = [m for m in models if part in str(m.model_fields.get("kind", ""))] or models
+    return {name for m in models for name in m.model_fields}
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in get_args(annotation) for m in _models_in(part)]
+
+
+def check_recipe(recipe: Recipe) -> tuple[list[str], str]:
+    """Look at everything outside that the recipe names, before anything runs: (source fingerprints, model fingerprint).
+
+    Raises UserError for a missing file or an unknown model.
+    """
+    sources = [source_fingerprint(source) for source in recipe.data.sources]
+    return sources, reference_fingerprint(parse_reference(recipe.model))

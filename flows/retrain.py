@@ -1,0 +1,102 @@
+"""retrain: one night, prepare -> train -> evaluate -> promote.
+
+    retrain(recipe, overrides, dry_run, force, reason)
+     |- prepare   ingest, validate, quarantine, dedupe, split -> dataset       cpu
+     |- train     stage after stage -> adapter                                 gpu
+     |- evaluate  base, challenger and champion on the same examples           gpu
+     `- promote   register, gates, verdict, ledger -> Production or rejected   cpu
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+
+from flows.evaluate import evaluate
+from flows.night import FINAL, Night, freeze, is_final, plan_night
+from flows.outcome import failed, nothing_new, planned, summarise
+from flows.prepare import prepare
+from flows.promote import promote
+from flows.publish import publish
+from flows.recipe import load_recipe
+from flows.runtime import locally, night_run
+from flows.train import train
+from infra import tracking
+from infra.lease import Lease
+from registry.promotion import project
+
+STEPS = (("prepare", prepare), ("train", train), ("evaluate", evaluate), ("promote", promote))
+
+
+def _run_name() -> str:
+    parameters = flow_run.parameters
+    return f"retrain {parameters['recipe']}{' (dry run)' if parameters.get('dry_run') else ''}"
+
+
+@flow(name="retrain", flow_run_name=_run_name, log_prints=True)
+def retrain(
+    recipe: str = "quickstart",
+    overrides: list[str] | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    reason: str = "",
+) -> State:
+    """Retrain an adapter and promote it if it is proven better.
+
+    Args:
+        recipe: name of a built-in recipe, or the path of a recipe file on the worker.
+        overrides: values to change, such as ["training.stages.0.max_steps=20"].
+        dry_run: say what would happen and change nothing.
+        force: run again although the same data, recipe and code were run before.
+        reason: why this run was started, kept with the night.
+    """
+    night = plan_night(load_recipe(recipe, overrides or []), force)
+    if dry_run:
+        return _end(night, planned(night), keep=False)
+    with Lease(night.store, night.id), locally(night):
+        if is_final(night):
+            # A crash between the ledger and its projection is repaired by whoever comes next.
+            project(night.store, night.recipe.release.name)
+            return _end(night, nothing_new(night))
+        freeze(night, reason)
+        run = night_run(night)
+        tracking.log_params(run, _parameters(night))
+        try:
+            outcome = run_steps(night)
+        except BaseException as error:
+            night.finish("latest", failed(night, error))
+            tracking.finish(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        outcome["report"] = publish(night, outcome, run)
+        tracking.finish(run, "FINISHED" if outcome["outcome"] in FINAL else "FAILED")
+        night.finish("retrain", outcome)
+        return _end(night, outcome)
+
+
+def run_steps(night: Night) -> dict[str, Any]:
+    """Every step in turn; data that break their contract end the night before any training."""
+    for name, step in STEPS:
+        step(night.id)
+        if name == "prepare" and not (night.outcome("prepare") or {})["accepted"]:
+            break
+    return summarise(night)
+
+
+def _parameters(night: Night) -> dict[str, Any]:
+    content = night.recipe.content()
+    return {"model": content["model"], "prompt": content["prompt"], "lora": content["training"]["lora"], "seed": content["training"]["seed"]}
+
+
+def _end(night: Night, outcome: dict[str, Any], keep: bool = True) -> State:
+    """Leave the outcome for whoever asks, and end the flow run in a state named after it."""
+    if keep:
+        night.finish("latest", outcome)
+    name = "".join(word.capitalize() for word in outcome["outcome"].split("_"))
+    create_markdown_artifact(outcome["summary"], key="night", description=f"{night.recipe.name}: {outcome['outcome']}")
+    if outcome["outcome"] == "data_rejected":
+        return Failed(name=name, message=outcome["reason"])
+    return Completed(name=name, message=outcome["reason"], data=outcome)

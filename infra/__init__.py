@@ -1,0 +1,1 @@
+"""Settings, store, tracking: what every other package stands on."""

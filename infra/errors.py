@@ -1,0 +1,27 @@
+"""Errors that people read: one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class NightshiftError(Exception):
+    """A failure with a message for a person; the command line prints it on one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UserError(NightshiftError):
+    """Bad usage or bad input (wrong key, missing file, unreadable row): exit code 2."""
+
+    exit_code = 2
+
+
+class AlreadyExists(NightshiftError):
+    """A conditional create lost: somebody else wrote that key first."""
+
+
+class NotFound(NightshiftError):
+    """A key that the store does not hold."""
+
+
+class Busy(NightshiftError):
+    """The same night is being run by another process."""

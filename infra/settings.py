@@ -1,0 +1,92 @@
+"""Settings from the environment (`NIGHTSHIFT_…`), and the environment that Prefect, MLflow and the models need.
+
+Embedded by default: everything lives under one folder and no server is needed. The same code runs against servers when
+PREFECT_API_URL, MLFLOW_TRACKING_URI or NIGHTSHIFT_STORE name them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.store import Store, open_store
+
+
+class Settings(BaseSettings):
+    """Where Nightshift keeps its things."""
+
+    model_config = SettingsConfigDict(env_prefix="NIGHTSHIFT_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".nightshift"), description="folder of the embedded default")
+    store: str = Field("", description="store url: a folder or s3://bucket/prefix; default HOME/store")
+    artifacts: str = Field("", description="where MLflow keeps files when it is a plain database; default HOME/mlartifacts")
+    models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
+
+    @property
+    def root(self) -> Path:
+        """HOME, absolute."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def models_path(self) -> Path:
+        """The model cache."""
+        return (self.models or self.root / "models").expanduser().absolute()
+
+    @property
+    def work(self) -> Path:
+        """Scratch of running nights: checkpoints and unfinished stages."""
+        return self.root / "work"
+
+    @property
+    def default_tracking_uri(self) -> str:
+        """The embedded MLflow database."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def open_store(self) -> Store:
+        """The store these settings name."""
+        return open_store(self.store or str(self.root / "store"))
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment."""
+    return Settings()
+
+
+def apply_environment(settings: Settings, quiet: bool = True) -> None:
+    """Set what the libraries read from the environment, wherever the user has not; call before importing them.
+
+    No telemetry leaves the machine. `quiet` keeps Prefect's log lines out of a terminal that shows progress.
+    """
+    settings.root.mkdir(parents=True, exist_ok=True)
+    defaults = {
+        "PREFECT_HOME": str(settings.root / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_TRACKING_URI": settings.default_tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "GX_ANALYTICS_ENABLED": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+    if quiet:
+        defaults |= {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_ENABLED": "true"}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+# The trainer and the evaluator are processes of their own; these must stand before their first allocation.
+# Keeping freed memory instead of returning it made training on a CPU up to 1.5 times faster.
+ALLOCATOR_ENVIRONMENT = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**3),
+    "OMP_WAIT_POLICY": "PASSIVE",
+}

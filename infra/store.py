@@ -1,0 +1,237 @@
+"""The one store: a local folder or an S3 prefix behind the same seven verbs.
+
+`create` is the only conditional write and the base of the ledger and of leases: it succeeds for exactly one of
+several rivals (a hard link locally, `If-None-Match: *` on S3). Trees are written file by file and end with a
+marker, so that a half-written tree is never mistaken for a whole one. Limits: no deletion of trees that others
+may read, no listing beyond a prefix, no locks (see `infra.lease`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from infra.errors import AlreadyExists, NotFound, UserError
+
+MARKER = ".complete.json"
+
+
+class Store(ABC):
+    """Bytes under keys (`a/b/c`), with a conditional create; trees are folders closed by a marker."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The bytes under `key`; raises NotFound."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Write or replace `key`; a reader sees the old bytes or the new, never a mixture."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> None:
+        """Write `key` only if nothing is there; raises AlreadyExists otherwise. Exactly one rival succeeds."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether `key` holds bytes."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove `key`; nothing happens if it is not there."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> list[str]:
+        """All keys below `prefix` (a folder), sorted."""
+
+    @abstractmethod
+    def fetch(self, key: str, target: Path) -> Path:
+        """Copy the bytes under `key` into the file `target`."""
+
+    def read_json(self, key: str) -> Any:
+        """The JSON document under `key`."""
+        return json.loads(self.read(key))
+
+    def write_json(self, key: str, value: Any) -> None:
+        """Write `value` as indented JSON."""
+        self.write(key, _to_json(value))
+
+    def create_json(self, key: str, value: Any) -> None:
+        """Conditional create of a JSON document."""
+        self.create(key, _to_json(value))
+
+    def put_tree(self, prefix: str, folder: Path, about: dict[str, Any] | None = None) -> None:
+        """Store every file of `folder` below `prefix`, then the marker with `about` in it."""
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            self.write(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        self.close_tree(prefix, about)
+
+    def close_tree(self, prefix: str, about: dict[str, Any] | None = None) -> None:
+        """Declare the tree below `prefix` whole; the last write of whoever fills it file by file."""
+        self.write_json(f"{prefix}/{MARKER}", about or {})
+
+    def has_tree(self, prefix: str) -> bool:
+        """Whether the tree below `prefix` was written to its end."""
+        return self.exists(f"{prefix}/{MARKER}")
+
+    def about_tree(self, prefix: str) -> dict[str, Any]:
+        """What `put_tree` was told about the tree; raises NotFound for a missing or unfinished one."""
+        return self.read_json(f"{prefix}/{MARKER}")
+
+    def get_tree(self, prefix: str, target: Path) -> Path:
+        """A local folder with the tree's files: `target` filled, or the store's own folder where it is local.
+
+        Callers read the returned folder and never write into it.
+        """
+        self.about_tree(prefix)
+        target.mkdir(parents=True, exist_ok=True)
+        for key in self.list(prefix):
+            name = key[len(prefix) + 1 :]
+            if name != MARKER and not (target / name).is_file():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                self.fetch(key, target / name)
+        return target
+
+
+class LocalStore(Store):
+    """A folder; writes go to a temporary name and are renamed, creates are hard links."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """The file of `key`; refuses keys that would leave the store."""
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts:
+            raise UserError(f"store key {key!r} is not a relative path")
+        return self.root.joinpath(*parts)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self.path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"the store has nothing under {key!r}") from None
+
+    def _stage(self, key: str, data: bytes) -> tuple[Path, Path]:
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        return temporary, path
+
+    def write(self, key: str, data: bytes) -> None:
+        temporary, path = self._stage(key, data)
+        os.replace(temporary, path)
+
+    def create(self, key: str, data: bytes) -> None:
+        temporary, path = self._stage(key, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise AlreadyExists(f"{key!r} already exists") from None
+        finally:
+            temporary.unlink()
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> list[str]:
+        base = self.path(prefix)
+        found = (p for p in base.rglob("*") if p.is_file() and not p.name.endswith(".tmp"))
+        return sorted(p.relative_to(self.root).as_posix() for p in found)
+
+    def fetch(self, key: str, target: Path) -> Path:
+        if not self.exists(key):
+            raise NotFound(f"the store has nothing under {key!r}")
+        shutil.copyfile(self.path(key), target)
+        return target
+
+    def get_tree(self, prefix: str, target: Path) -> Path:
+        self.about_tree(prefix)
+        return self.path(prefix)
+
+
+class S3Store(Store):
+    """An S3 prefix through boto3; credentials and endpoint come from the environment as boto3 reads them."""
+
+    def __init__(self, url: str) -> None:
+        import boto3
+
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        self.bucket, self.prefix = bucket, prefix.strip("/")
+        self.client = boto3.client("s3")
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            raise NotFound(f"the store has nothing under {key!r}") from None
+
+    def write(self, key: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+
+    def create(self, key: str, data: bytes) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            # 412: the key exists; 409: a rival's create is in flight and S3 asks the loser to look again.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {409, 412}:
+                raise AlreadyExists(f"{key!r} already exists") from None
+            raise
+
+    def exists(self, key: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise
+        return True
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def list(self, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self._key(prefix).rstrip("/") + "/"
+        )
+        start = len(self.prefix) + 1 if self.prefix else 0
+        return sorted(item["Key"][start:] for page in pages for item in page.get("Contents", []))
+
+    def fetch(self, key: str, target: Path) -> Path:
+        # Through a temporary name, so that an interrupted download is never taken for the file.
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as handle:
+            handle.write(self.read(key))
+        os.replace(handle.name, target)
+        return target
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`: `s3://bucket/prefix`, or a local folder."""
+    if url.startswith("s3://"):
+        return S3Store(url)
+    if "://" in url:
+        raise UserError(f"store {url!r}: only a local folder or s3://bucket/prefix is supported")
+    return LocalStore(Path(url))
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False).encode("utf-8") + b"\n"

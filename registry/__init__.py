@@ -1,0 +1,1 @@
+"""Releases, gates, ledger and promotion."""

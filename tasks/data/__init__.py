@@ -1,0 +1,1 @@
+"""Examples: sources, schemas, prompts, splits, mixture, synthetic data."""

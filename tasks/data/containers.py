@@ -1,0 +1,177 @@
+"""Containers: the records of a .jsonl, .json, .csv or .parquet file, numbered from 1, the unreadable ones included.
+
+Limits: text is UTF-8 (a byte order mark is passed over). The number of a record is its line in JSON Lines (blank lines
+count but are no records) and its place in the other formats, a CSV header apart. A broken CSV record gives one
+unreadable record for each line it spans, so that an unclosed quote hides nothing. Files are read as a stream, .json whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+
+_BOM = b"\xef\xbb\xbf"
+_EXCERPT = 2000
+
+
+def excerpt(text: str) -> str:
+    """At most 2,000 characters of `text` that can be written as UTF-8."""
+    return text[:_EXCERPT].rstrip("\r\n").encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: its `values` (None when there are none to read), the `fault` that makes it unreadable, its text."""
+
+    row: int
+    values: dict[str, Any] | None
+    fault: str = ""
+    text: str = ""
+
+    def original(self) -> str:
+        """The record as it stood in the file, or as JSON where the file holds no text of its own; shortened."""
+        return excerpt(self.text or json.dumps(self.values, ensure_ascii=False, default=str))
+
+
+def read_records(path: Path, told: str) -> Iterator[Record]:
+    """The records of one file; `told` is the file's name in errors.
+
+    Raises UserError for an unknown extension or a file that cannot be opened as what its extension says.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{told}: files of type {path.suffix or 'no extension'!r} are not read; use one of {', '.join(READERS)}")
+    try:
+        yield from reader(path, told)
+    except OSError as error:
+        raise UserError(f"{told} cannot be read: {error.strerror or error}") from None
+
+
+def _jsonl(path: Path, _told: str) -> Iterator[Record]:
+    with path.open("rb") as handle:
+        for row, line in enumerate(handle, 1):
+            content = line.removeprefix(_BOM) if row == 1 else line
+            if content.strip():
+                yield _json_line(row, content)
+
+
+def _json_line(row: int, line: bytes) -> Record:
+    text, fault = _decode(line)
+    if not fault and "\0" in text:
+        fault = "nul_byte"
+    try:
+        # A line that is lost anyway is still read as far as possible, for its id.
+        values = json.loads(text, strict=fault != "nul_byte")
+    except (ValueError, RecursionError):
+        return Record(row, None, fault or "bad_json", text)
+    if not isinstance(values, dict):
+        return Record(row, None, fault or "not_an_object", text)
+    return Record(row, values, fault, text)
+
+
+def _decode(data: bytes) -> tuple[str, str]:
+    try:
+        return data.decode("utf-8"), ""
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape"), "bad_utf8"
+
+
+def _json(path: Path, told: str) -> Iterator[Record]:
+    text, _ = _decode(path.read_bytes().removeprefix(_BOM))
+    try:
+        items = json.loads(text, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{told} is no JSON: {error}; a file with one object a line is called .jsonl") from None
+    if not isinstance(items, list):
+        raise UserError(f"{told} holds no list of records; a .json source is one list of objects")
+    for row, item in enumerate(items, 1):
+        if isinstance(item, dict):
+            yield Record(row, item)
+        else:
+            yield Record(row, None, "not_an_object", json.dumps(item, ensure_ascii=False))
+
+
+def _csv(path: Path, told: str) -> Iterator[Record]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+        lines: list[str] = []
+
+        def recorded() -> Iterator[str]:
+            for line in handle:
+                lines.append(line)
+                yield line
+
+        reader = csv.reader(recorded(), strict=True)
+        try:
+            header = next(reader, [])
+        except csv.Error as error:
+            raise UserError(f"{told}: the header line cannot be read: {error}") from None
+        if len(set(header)) != len(header):
+            raise UserError(f"{told}: two columns of the header have the same name")
+        row = 0
+        while True:
+            lines.clear()
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                for line in lines:
+                    row += 1
+                    yield Record(row, None, "bad_csv", line)
+                continue
+            if not cells:
+                continue
+            row += 1
+            if len(cells) == len(header):
+                yield Record(row, dict(zip(header, cells, strict=True)), "", "".join(lines))
+            else:
+                yield Record(row, None, "wrong_column_count", "".join(lines))
+
+
+def _parquet(path: Path, told: str) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                names = batch.schema.names
+                for values in zip(*(_column(column) for column in batch.columns), strict=True):
+                    row += 1
+                    broken = any(value is _BROKEN for value in values)
+                    cells = {name: None if value is _BROKEN else value for name, value in zip(names, values, strict=True)}
+                    yield Record(row, cells, "bad_utf8" if broken else "")
+    except pa.ArrowException as error:
+        raise UserError(f"{told} is no readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+_BROKEN = object()
+
+
+def _column(column: Any) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:  # Parquet does not check its strings: find the cells that are none
+        return [_cell(scalar) for scalar in column]
+
+
+def _cell(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _BROKEN
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,143 @@
+"""Schemas: DDL text parsed once, rendered as DDL or compactly, trimmed to a budget by whole tables.
+
+Limits: SQLite's own parser decides what a schema means when queries run; this parser only reads names, types and
+keys for prompts. A schema that sqlglot cannot read raises UserError and is quarantined by validation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from infra.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnInfo:
+    """One column: its name, its declared type and the (table, column) it refers to."""
+
+    name: str
+    type: str
+    primary_key: bool = False
+    references: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """One table and the DDL statement that makes it."""
+
+    name: str
+    columns: tuple[ColumnInfo, ...]
+    ddl: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a database, in the order of its DDL."""
+
+    tables: tuple[TableInfo, ...]
+
+    def only(self, names: Iterable[str]) -> Schema:
+        """The same schema with just the tables of `names`, order kept."""
+        wanted = {name.lower() for name in names}
+        return Schema(tuple(table for table in self.tables if table.name.lower() in wanted))
+
+
+@lru_cache(maxsize=4096)
+def parse_schema(ddl: str, dialect: str = "sqlite") -> Schema:
+    """Read CREATE TABLE statements; statements of other kinds are passed over.
+
+    Raises UserError when the text is no SQL or holds no table.
+    """
+    try:
+        statements = sqlglot.parse(ddl, read=dialect)
+    except SqlglotError as error:
+        raise UserError(f"schema cannot be read as DDL: {str(error).splitlines()[0]}") from None
+    tables = [
+        _table(statement)
+        for statement in statements
+        if isinstance(statement, exp.Create) and statement.kind == "TABLE" and isinstance(statement.this, exp.Schema)
+    ]
+    if not tables:
+        raise UserError("schema holds no CREATE TABLE statement")
+    return Schema(tuple(tables))
+
+
+def _table(statement: exp.Create) -> TableInfo:
+    keys: set[str] = set()
+    references: dict[str, tuple[str, str]] = {}
+    for constraint in statement.find_all(exp.PrimaryKey):
+        keys |= {part.name.lower() for part in constraint.expressions}
+    for constraint in statement.find_all(exp.ForeignKey):
+        target = constraint.args.get("reference")
+        if target is not None:
+            for column, (table, other) in zip(constraint.expressions, _target(target), strict=False):
+                references[column.name.lower()] = (table, other)
+    columns = []
+    for column in statement.this.expressions:
+        if not isinstance(column, exp.ColumnDef):
+            continue
+        inline = column.find(exp.Reference)
+        to = next(iter(_target(inline)), None) if inline is not None else references.get(column.name.lower())
+        primary = column.name.lower() in keys or column.find(exp.PrimaryKeyColumnConstraint) is not None
+        columns.append(ColumnInfo(column.name, column.kind.sql("sqlite") if column.kind else "", primary, to))
+    return TableInfo(statement.this.this.name, tuple(columns), statement.sql("sqlite"))
+
+
+def _target(reference: exp.Reference) -> list[tuple[str, str]]:
+    node = reference.this
+    if isinstance(node, exp.Schema):
+        return [(node.this.name, column.name) for column in node.expressions]
+    return [(node.name, "")]
+
+
+def render_ddl(schema: Schema) -> str:
+    """One CREATE TABLE statement a line."""
+    return "\n".join(f"{table.ddl};" for table in schema.tables)
+
+
+def render_compact(schema: Schema) -> str:
+    """One table a line: `bookings(booking_id, hotel_id -> hotels.hotel_id, nights)`."""
+    return "\n".join(f"{table.name}({', '.join(_compact(column) for column in table.columns)})" for table in schema.tables)
+
+
+def _compact(column: ColumnInfo) -> str:
+    if column.references is None:
+        return column.name
+    table, other = column.references
+    return f"{column.name} -> {table}.{other}" if other else f"{column.name} -> {table}"
+
+
+RENDERERS: dict[str, Callable[[Schema], str]] = {"ddl": render_ddl, "compact": render_compact}
+
+
+def fit_schema(
+    schema: Schema, question: str, fits: Callable[[Schema], bool], keep: Iterable[str] = ()
+) -> tuple[Schema, int]:
+    """Drop whole tables, least relevant to `question` first, until `fits` says yes.
+
+    Tables named in `keep` (what gold uses, in training) are never dropped. Returns the schema and the number of
+    dropped tables; raises UserError when even the kept tables do not fit.
+    """
+    words = set(re.findall(r"[a-z0-9]+", question.lower()))
+    needed = {name.lower() for name in keep}
+
+    def relevance(table: TableInfo) -> int:
+        parts = re.findall(r"[a-z0-9]+", " ".join([table.name, *(c.name for c in table.columns)]).lower().replace("_", " "))
+        return sum(part in words or part.rstrip("s") in words for part in parts)
+
+    droppable = sorted((t for t in schema.tables if t.name.lower() not in needed), key=relevance)
+    current, dropped = schema, 0
+    while not fits(current):
+        if not droppable or len(current.tables) == 1:
+            raise UserError("schema does not fit the prompt budget even with the tables the query needs alone")
+        victim = droppable.pop(0)
+        current = Schema(tuple(table for table in current.tables if table is not victim))
+        dropped += 1
+    return current, dropped

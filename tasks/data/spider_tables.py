@@ -1,0 +1,62 @@
+"""Spider's tables.json (also BIRD's): the schemas of databases that rows name by `db_id`, rendered as DDL.
+
+Limits: types are as coarse as the file's (text, number, time, boolean); rows of the databases are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_TYPES = {"number": "NUMERIC", "time": "DATETIME", "others": "TEXT", "": "TEXT"}
+# Words that SQLite does not take for a name unless quoted.
+_RESERVED = frozenset(
+    """ADD ALL ALTER AND AS AUTOINCREMENT BETWEEN CASE CHECK COLLATE COMMIT CONSTRAINT CREATE CROSS CURRENT_DATE
+    CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE ESCAPE EXCEPT EXISTS FOREIGN FROM FULL
+    GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS ISNULL JOIN LEFT LIMIT NATURAL NOT NOTHING NOTNULL NULL ON OR
+    ORDER OUTER PRIMARY REFERENCES RETURNING RIGHT SELECT SET TABLE THEN TO TRANSACTION UNION UNIQUE UPDATE USING VALUES
+    WHEN WHERE""".split()
+)
+
+
+@lru_cache(maxsize=32)
+def read_tables(path: Path) -> dict[str, str]:
+    """The DDL of every database in a tables.json file, by db_id. Raises UserError when it is not of that layout."""
+    try:
+        return {database["db_id"]: _ddl(database) for database in json.loads(path.read_text(encoding="utf-8-sig"))}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path.name} is not in the layout of Spider's tables.json: {type(error).__name__} {error}") from None
+
+
+def _ddl(database: dict[str, Any]) -> str:
+    tables = [_name(name) for name in database["table_names_original"]]
+    columns = [(table, _name(name)) for table, name in database["column_names_original"]]
+    keys = [key if isinstance(key, list) else [key] for key in database["primary_keys"]]
+    statements = []
+    for place, table in enumerate(tables):
+        parts = [
+            f"{name} {_TYPES.get(kind.lower(), kind.upper())}"
+            for (owner, name), kind in zip(columns, database["column_types"], strict=True)
+            if owner == place
+        ]
+        own = [columns[column][1] for key in keys for column in key if columns[column][0] == place]
+        if own:
+            parts.append(f"PRIMARY KEY ({', '.join(own)})")
+        for column, target in database["foreign_keys"]:
+            if columns[column][0] == place:
+                owner, name = columns[target]
+                parts.append(f"FOREIGN KEY ({columns[column][1]}) REFERENCES {tables[owner]}({name})")
+        statements.append(f"CREATE TABLE {table} ({', '.join(parts)});")
+    return "\n".join(statements)
+
+
+def _name(name: str) -> str:
+    if _PLAIN.match(name) and name.upper() not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""Synthetic text-to-SQL examples: databases, SQL shapes, phrasings."""

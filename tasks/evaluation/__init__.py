@@ -1,0 +1,1 @@
+"""Metrics, scorecards, statistics and reports: pure functions of predictions and examples."""

@@ -1,0 +1,80 @@
+"""The table of metrics: what each id means, which direction is better, and the value of each for one example.
+
+Every metric is the mean of one number per example, so that each has an interval, a slice and a paired difference by
+the same arithmetic. Limits: the text metrics say how alike two queries look, not whether the prediction is right
+(`x > 5` and `x < 5` share a ROUGE-L of 1.0); gates should rest on `execution_accuracy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.evaluation.scorecard import Interval
+from tasks.evaluation.statistics import bootstrap_interval, wilson_interval
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: `low` and `high` bound its value, `binary` says that an example scores 0 or 1 and nothing between."""
+
+    id: str
+    label: str
+    direction: Direction
+    low: float
+    high: float
+    description: str
+    binary: bool = False
+
+
+def _share(id: str, label: str, description: str, direction: Direction = "higher") -> Metric:
+    return Metric(id, label, direction, 0.0, 1.0, description, binary=True)
+
+
+def _score(id: str, label: str, description: str) -> Metric:
+    return Metric(id, label, "higher", 0.0, 1.0, description)
+
+
+_ALL = (
+    _share("execution_accuracy", "Execution accuracy", "extracted SQL returns what gold returns (strict-bag-v1)"),
+    _share(
+        "execution_accuracy_raw",
+        "Execution accuracy, raw text",
+        "the model's text as it came, nothing extracted, returns what gold returns",
+    ),
+    _share(
+        "execution_accuracy_nonvacuous",
+        "Execution accuracy, telling examples",
+        "execution accuracy without the examples where an empty or zero result makes a match say little",
+    ),
+    _score("hybrid_score", "Hybrid score", "1.0 when execution matches, else 0.7 x ROUGE-L"),
+    _score("rouge1", "ROUGE-1", "F-measure of shared words, lower-cased letters and digits only, no stemming"),
+    _score("rouge2", "ROUGE-2", "F-measure of shared word pairs"),
+    _score("rougeL", "ROUGE-L", "F-measure of the longest common subsequence of words"),
+    _score("bleu", "BLEU", "sentence BLEU-4 over SQL tokens, add-one smoothed beyond single tokens, averaged"),
+    _share("exact_match", "Exact match", "the same SQL tokens; case outside literals, spacing and comments aside"),
+    _share("ast_match", "AST match", "the same syntax tree after aliases, operand order and spelling are normalised"),
+    _share("parses", "Parses", "one statement that a SQL parser reads"),
+    _share("prepares", "Prepares", "the database compiles it: every table and column it names exists"),
+    _share("runs", "Runs", "it runs to its end within the limits"),
+    _share(
+        "schema_hallucination", "Schema hallucination", "names a table or column that the schema lacks", direction="lower"
+    ),
+    Metric("latency_seconds", "Latency", "lower", 0.0, float("inf"), "seconds to generate one answer"),
+    Metric("tokens_per_second", "Tokens per second", "higher", 0.0, float("inf"), "tokens generated in a second"),
+)
+
+METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
+
+# Slices multiply every number by the number of their values; these three are what people ask of a slice.
+SLICED: tuple[str, ...] = ("execution_accuracy", "exact_match", "runs")
+
+
+def summarise(metric: str, values: Sequence[float]) -> Interval:
+    """Mean and 95% interval of one metric's per-example `values` (at least one): Wilson for 0/1, else bootstrap."""
+    n, mean = len(values), sum(values) / len(values)
+    low, high = wilson_interval(sum(values), n) if METRICS[metric].binary else bootstrap_interval(values)
+    return Interval(value=mean, low=low, high=high, n=n)

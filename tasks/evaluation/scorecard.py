@@ -1,0 +1,96 @@
+"""The scorecard: every metric of one model on one test split, per slice, with intervals and per-example outcomes.
+
+Its JSON is the answer of `nightshift score --json`. `tasks.evaluation.scorecard_build` makes one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Role = Literal["base", "challenger", "champion", "predictions"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Interval(_Frozen):
+    """A mean with its 95% confidence interval over `n` examples."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Subject(_Frozen):
+    """Whose scorecard this is."""
+
+    role: Role
+    name: str = Field(description="a model reference or a release, for people")
+    fingerprint: str = Field(description="fingerprint of base model plus adapter; empty for bare predictions")
+
+
+class GoldCounts(_Frozen):
+    """How the gold queries ran: with rows, without rows (weak), or not at all (broken)."""
+
+    ok: int
+    empty: int
+    failed: int
+
+
+class ExampleOutcome(_Frozen):
+    """What happened to one example; `execution_match` is None where gold itself is broken."""
+
+    id: str
+    question: str = ""
+    gold: str = ""
+    sql: str
+    prediction: str = Field(default="", description="the raw text before extraction")
+    execution_match: bool | None
+    vacuous: bool = False
+    status: str
+    message: str = ""
+    parses: bool
+    prepares: bool
+    runs: bool
+    error_class: str | None
+    seconds: float
+    columns: list[str] = Field(default_factory=list, description="column names of the prediction's result")
+    rows: list[list[object]] = Field(default_factory=list, description="its first rows, five at most")
+    gold_columns: list[str] = Field(default_factory=list)
+    gold_rows: list[list[object]] = Field(default_factory=list)
+    slices: dict[str, list[str]] = Field(default_factory=dict, description="dimension -> values this example is in")
+    values: dict[str, float] = Field(
+        default_factory=dict, description="metric -> this example's value; empty where gold is broken"
+    )
+
+
+class Scorecard(_Frozen):
+    """One model on one test split."""
+
+    schema_version: int = SCHEMA_VERSION
+    subject: Subject
+    test_fingerprint: str
+    n: int
+    metrics: dict[str, Interval]
+    slices: dict[str, dict[str, dict[str, Interval]]] = Field(description="dimension -> value -> metric -> interval")
+    gold: GoldCounts
+    errors: dict[str, int]
+    examples: list[ExampleOutcome]
+
+    def values(self, metric: str, slice: dict[str, str] | None = None) -> dict[str, float]:
+        """Example id -> value of `metric`, for the examples it counts; `slice` is `{dimension: value}`.
+
+        Two scorecards of one test split are paired by these ids. Empty when the metric or the slice is not there.
+        """
+        wanted = (slice or {}).items()
+        return {
+            example.id: example.values[metric]
+            for example in self.examples
+            if metric in example.values and all(value in example.slices.get(key, ()) for key, value in wanted)
+        }

@@ -1,0 +1,17 @@
+"""What a recipe says about evaluation."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluationSpec(BaseModel):
+    """How models answer the test split and how their SQL is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(96, ge=8, description="longest answer; a longer one is cut and judged as it stands")
+    batch_size: int = Field(32, ge=1, description="questions answered at once")
+    max_samples: int | None = Field(None, ge=1, description="rows of the test split to use; all when absent")
+    seconds_per_query: float = Field(5.0, gt=0, description="deadline of one SQL query")
+    workers: int = Field(2, ge=1, description="processes that execute SQL")

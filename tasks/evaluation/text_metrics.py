@@ -1,0 +1,99 @@
+"""How alike two texts are: ROUGE, BLEU and exact match of a predicted query and its gold.
+
+ROUGE follows Lin (2004) with the tokens of the `rouge_score` package (runs of a-z and 0-9, lower-cased), so that its
+figures compare with published ones; that makes operators and quotes invisible to it. BLEU and exact match use SQL
+tokens. Limits: one reference, no stemming, no understanding; `tasks.evaluation.ast_match` knows SQL's grammar.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+_WORD = re.compile(r"[a-z0-9]+")
+_SQL_TOKEN = re.compile(
+    r"""
+    (?P<comment>--[^\n]*|/\*.*?(?:\*/|$))
+  | (?P<literal>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]\n]*\])
+  | (?P<word>[^\W\d]\w*|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
+  | (?P<operator><>|!=|<=|>=|==|\|\||<<|>>|->>|->|[^\s\w])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def words(text: str) -> list[str]:
+    """The words ROUGE counts: runs of letters a-z and digits, lower-cased."""
+    return _WORD.findall(text.lower())
+
+
+def sql_tokens(sql: str) -> list[str]:
+    """The tokens of a query: words lower-cased, literals and quoted names as written, comments and last `;` gone."""
+    tokens = []
+    for match in _SQL_TOKEN.finditer(sql):
+        if match.lastgroup == "comment":
+            continue
+        tokens.append(match.group() if match.lastgroup == "literal" else match.group().lower())
+    while tokens and tokens[-1] == ";":
+        tokens.pop()
+    return tokens
+
+
+def exact_match(gold: str, prediction: str) -> bool:
+    """Whether both are the same SQL tokens: spacing, case and comments aside, but never the case of a literal."""
+    return sql_tokens(gold) == sql_tokens(prediction)
+
+
+def rouge_n(gold: str, prediction: str, n: int) -> float:
+    """ROUGE-N's F-measure in [0, 1]: shared word n-grams; 0.0 when either side has none."""
+    ours, theirs = _ngrams(words(prediction), n), _ngrams(words(gold), n)
+    return _f_measure((ours & theirs).total(), ours.total(), theirs.total())
+
+
+def rouge_l(gold: str, prediction: str) -> float:
+    """ROUGE-L's F-measure in [0, 1]: the longest common subsequence of words."""
+    ours, theirs = words(prediction), words(gold)
+    return _f_measure(_lcs_length(ours, theirs), len(ours), len(theirs))
+
+
+def sentence_bleu(gold: str, prediction: str) -> float:
+    """BLEU-4 of one query in [0, 1] over SQL tokens (Papineni and others, 2002).
+
+    Beyond single tokens, matches and totals are counted one higher (Lin and Och, 2004): a short query without a
+    common run of four tokens would otherwise score 0.
+    """
+    ours, theirs = sql_tokens(prediction), sql_tokens(gold)
+    if not ours or not theirs:
+        return 0.0
+    log_precision = 0.0
+    for n in range(1, 5):
+        found, wanted = _ngrams(ours, n), _ngrams(theirs, n)
+        matches, total, extra = (found & wanted).total(), found.total(), int(n > 1)
+        if matches + extra == 0:
+            return 0.0
+        log_precision += math.log((matches + extra) / (total + extra)) / 4
+    brevity = min(0.0, 1 - len(theirs) / len(ours))
+    return math.exp(log_precision + brevity)
+
+
+def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+
+
+def _f_measure(shared: int, ours: int, theirs: int) -> float:
+    # 2PR / (P + R) with P = shared / ours and R = shared / theirs
+    return 2 * shared / (ours + theirs) if shared else 0.0
+
+
+def _lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, one big integer a row (Allison and Dix, 1986)."""
+    where: dict[str, int] = {}
+    for position, token in enumerate(a):
+        where[token] = where.get(token, 0) | 1 << position
+    row = 0
+    for token in b:
+        matches = row | where.get(token, 0)
+        row = matches & ~(matches - (row << 1 | 1))
+    return row.bit_count()

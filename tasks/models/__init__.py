@@ -1,0 +1,1 @@
+"""Language models: references, loading, batched generation."""

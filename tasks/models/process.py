@@ -1,0 +1,109 @@
+"""Model work as a process of its own: started with the allocator settings it needs, followed by its progress file.
+
+A process keeps the flow small, gives its memory back when it ends, and may be killed for memory without taking the
+night along. The child ends itself when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.errors import NightshiftError
+from infra.settings import ALLOCATOR_ENVIRONMENT
+
+FAILURE = "nightshift-error: "
+POLL_SECONDS = 0.25
+
+
+class ModelProcess:
+    """Runs `python -m MODULE JOB`; `wait` polls until it ends or a condition holds."""
+
+    def __init__(self, module: str, job: Path) -> None:
+        self.module = module
+        # stderr goes to a file: a full pipe would block the child, and its end explains a failure.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(job)],
+            env=ALLOCATOR_ENVIRONMENT | dict(os.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+        )
+
+    def wait(self, until: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
+        """Return when `until()` holds or the process has ended well; `tick` runs at every poll.
+
+        Raises NightshiftError with the child's own words when it failed.
+        """
+        while not until():
+            code = self._process.poll()
+            if code is not None:
+                if code != 0:
+                    raise NightshiftError(self._reason(code))
+                return
+            tick()
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the process if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._errors.close()
+
+    def _reason(self, code: int) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        told = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
+        if told:
+            return told[-1]
+        if code == -9:
+            return f"{self.module} was killed (out of memory?); lower training.per_device_batch or evaluation.batch_size"
+        return f"{self.module} failed with exit code {code}: {lines[-1] if lines else 'no message'}"
+
+
+def end_with_parent() -> None:
+    """In a child: end when the parent is gone, so that a killed night leaves nothing running."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def child_main(run: Callable[[Path], None], arguments: list[str]) -> int:
+    """The `main` of a child module: runs the job file; known failures end as one marked line and exit code 1."""
+    end_with_parent()
+    try:
+        run(Path(arguments[1]))
+    except NightshiftError as error:
+        print(f"{FAILURE}{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write_atomically(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name and rename, so that a reader never sees half of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """The last progress a child wrote, or nothing yet."""
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,52 @@
+"""Prefect tasks of models: making one available, and letting several answer the same questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from infra.errors import UserError
+from infra.progress import emit
+from tasks.models.process import ModelProcess, read_progress
+from tasks.models.resolve import LocalModel, resolve_model
+from tasks.models.session import PROGRESS, GenerationJob
+
+JOB = "generation.json"
+
+
+def _may_recover(task: Any, run: Any, state: Any) -> bool:
+    """A download may succeed later; a wrong reference never does."""
+    return not isinstance(state.result(raise_on_failure=False), UserError)
+
+
+@task(task_run_name="model {reference}", retries=2, retry_delay_seconds=10, retry_condition_fn=_may_recover, cache_policy=NO_CACHE)
+def fetch_model(reference: str, cache: Path) -> LocalModel:
+    """Make the base model available on this machine."""
+    return resolve_model(reference, cache, say=lambda text: emit("model", text))
+
+
+@task(task_run_name="generate", cache_policy=NO_CACHE)
+def generate_predictions(job: GenerationJob, work: Path) -> None:
+    """Let every subject of `job` answer; predictions files appear below `work`, finished ones are not made again."""
+    if all((work / subject.output).is_file() for subject in job.subjects):
+        return
+    (work / JOB).write_text(job.model_dump_json(indent=1))
+    (work / PROGRESS).unlink(missing_ok=True)
+
+    def show() -> None:
+        now = read_progress(work / PROGRESS)
+        if now:
+            emit(f"answer: {now['role']}", f"{now['done']} of {now['total']} questions", now["done"], now["total"])
+        else:
+            emit("answer: model", "loading the model")
+
+    process = ModelProcess("tasks.models.session", work / JOB)
+    try:
+        process.wait(tick=show)
+    finally:
+        process.stop()
+    for subject in job.subjects:
+        emit(f"answer: {subject.role}", "done", 1, 1)

@@ -1,0 +1,195 @@
+"""Result comparison, "strict-bag-v1": when do two results answer the same question?
+
+1. The numbers of columns are equal, also for empty results.
+2. Rows are a bag. They are a sequence when gold's outermost query has ORDER BY; rows whose sort keys are equal may
+   swap, and where LIMIT cuts a tie any rows of the tie do (`tasks.sql.ordering` finds these segments).
+3. One permutation of the columns, the same for every row, may turn the prediction into gold.
+4. Integers are compared exactly; as soon as one side is a float, within 1e-6 relative or 1e-9 absolute. Text never
+   equals a number and is case-sensitive, blobs are apart, NULL equals NULL only, -0.0 equals 0.
+
+Limits: the search for a permutation is capped; results with many interchangeable columns beyond the cap count as
+different. Tolerant matching of rows is greedy, which can only matter when distinct values lie within the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlglot import exp
+
+from tasks.sql.executor import Execution
+from tasks.sql.parse import parse
+
+NAME = "strict-bag-v1"
+RELATIVE, ABSOLUTE = 1e-6, 1e-9
+_SEARCH = 2_000  # column assignments tried before the search gives up,
+_SEARCH_ROWS = 4_000_000  # and rows looked at by it
+_SCAN = 2_000_000  # pairs of rows looked at by the tolerant matching
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`count` consecutive rows of the answer, taken in any order from `rows`; fewer than all of them at a cut tie."""
+
+    rows: list[Row]
+    count: int
+
+
+@lru_cache(maxsize=16384)
+def order_matters(gold_sql: str, dialect: str = "sqlite") -> bool:
+    """Whether gold's outermost query has ORDER BY; one in a subquery, a window or a string does not count."""
+    if re.search(r"\border\s+by\b", gold_sql, re.IGNORECASE) is None:
+        return False
+    tree = parse(gold_sql, dialect).tree
+    while isinstance(tree, exp.Subquery) and tree.args.get("order") is None:
+        tree = tree.this
+    return isinstance(tree, exp.Query) and tree.args.get("order") is not None
+
+
+def compare(
+    gold: Execution, predicted: Execution, ordered: bool, segments: Sequence[Segment] | None = None
+) -> bool:
+    """Whether two executed results agree under the rules above; False unless both ran.
+
+    `segments` refine the order where it is known which rows tie; without them an ordered result must agree row by
+    row, an unordered one as a bag.
+    """
+    if gold.status != "ok" or predicted.status != "ok" or len(gold.columns) != len(predicted.columns):
+        return False
+    if len(gold.rows) != len(predicted.rows):
+        return False
+    if gold.rows == predicted.rows:
+        return True
+    if segments is None:
+        segments = [Segment([row], 1) for row in gold.rows] if ordered else [Segment(gold.rows, len(gold.rows))]
+    pool = [row for segment in segments for row in segment.rows]
+    for order in _permutations(pool, predicted.rows, len(gold.columns)):
+        rows = predicted.rows if order is None else [tuple(row[i] for i in order) for row in predicted.rows]
+        if fits(segments, rows):
+            return True
+    return False
+
+
+def fits(segments: Sequence[Segment], rows: list[Row]) -> bool:
+    """Whether `rows`, cut by the segments' counts, are sub-bags of the segments in turn."""
+    at = 0
+    for segment in segments:
+        if not bag_within(rows[at : at + segment.count], segment.rows):
+            return False
+        at += segment.count
+    return at == len(rows)
+
+
+def bag_within(some: list[Row], pool: list[Row]) -> bool:
+    """Whether `some` is a sub-bag of `pool` under the value rules; with equal lengths this is equality of bags."""
+    if len(some) > len(pool):
+        return False
+    if len(some) == len(pool) == 1:
+        return _close_rows(some[0], pool[0])
+    wanted, there = Counter(some), Counter(pool)
+    missing = list((wanted - there).elements())
+    if not missing:
+        return True
+    spare = list((there - wanted).elements())
+    if not any(isinstance(value, float) for rows in (missing, spare) for row in rows for value in row):
+        return False
+    return _tolerant(missing, spare)
+
+
+def _tolerant(some: list[Row], pool: list[Row]) -> bool:
+    groups: dict[Row, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for side, rows in enumerate((some, pool)):
+        for row in rows:
+            shape = tuple(("number",) if isinstance(value, (int, float)) else value for value in row)
+            groups[shape][side].append(row)
+    return all(_pair(wanted, there) for wanted, there in groups.values())
+
+
+def _pair(wanted: list[Row], there: list[Row]) -> bool:
+    """Give each wanted row a close row of its own, both lists sharing everything but their numbers."""
+    if not wanted:
+        return True
+    if len(wanted) > len(there):
+        return False
+    numeric = [i for i, value in enumerate(wanted[0]) if isinstance(value, (int, float))]
+    lead = max(numeric, key=lambda i: len({row[i] for row in there}))  # the column that tells rows apart best
+    there = sorted(there, key=lambda row: (row[lead], [row[i] for i in numeric]))
+    keys = [row[lead] for row in there]
+    used = [False] * len(there)
+    budget = _SCAN
+    for row in sorted(wanted, key=lambda row: (row[lead], [row[i] for i in numeric])):
+        slack = max(ABSOLUTE, abs(row[lead]) * RELATIVE * 1.01)
+        at = bisect_left(keys, row[lead] - slack)
+        while at < len(there) and (used[at] or not _close_rows(row, there[at])):
+            budget -= 1
+            if keys[at] > row[lead] + slack or budget < 0:
+                return False
+            at += 1
+        if at == len(there):
+            return False
+        used[at] = True
+    return True
+
+
+def _close_rows(one: Row, two: Row) -> bool:
+    return all(close(a, b) for a, b in zip(one, two, strict=True))
+
+
+def close(a: Any, b: Any) -> bool:
+    """Whether two SQLite values are equal under rule 4."""
+    if isinstance(a, float) or isinstance(b, float):
+        if not isinstance(a, (int, float)) or not isinstance(b, (int, float)):
+            return False
+        return a == b or math.isclose(a, b, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return a == b
+
+
+def _permutations(pool: list[Row], rows: list[Row], width: int) -> Iterator[tuple[int, ...] | None]:
+    """Column orders worth trying: the identity (None) first, then those whose columns and prefixes fit."""
+    yield None
+    if width < 2 or not rows:
+        return
+    ours, theirs = list(zip(*pool, strict=True)), list(zip(*rows, strict=True))
+    options = [[j for j in range(width) if _columnfits(theirs[j], ours[i])] for i in range(width)]
+    if not all(options):
+        return
+    floats = [any(isinstance(value, float) for value in column) for column in ours]
+    theirs_float = [any(isinstance(value, float) for value in column) for column in theirs]
+    turns = sorted(range(width), key=lambda i: len(options[i]))
+    left = [min(_SEARCH, max(50, _SEARCH_ROWS // len(rows)))]
+
+    def extend(chosen: dict[int, int]) -> Iterator[tuple[int, ...]]:
+        if len(chosen) == width:
+            yield tuple(chosen[i] for i in range(width))
+            return
+        target = turns[len(chosen)]
+        tried: set[tuple[Any, ...]] = set()
+        for j in options[target]:
+            if j in chosen.values() or theirs[j] in tried:  # a twin column has been tried in this place
+                continue
+            left[0] -= 1
+            if left[0] < 0:
+                return
+            tried.add(theirs[j])
+            wider = {**chosen, target: j}
+            exact = [(i, k) for i, k in wider.items() if not floats[i] and not theirs_float[k]]
+            if len(exact) > 1:
+                some = Counter(zip(*(theirs[k] for _, k in exact), strict=True))
+                if some - Counter(zip(*(ours[i] for i, _ in exact), strict=True)):
+                    continue
+            yield from extend(wider)
+
+    yield from extend({})
+
+
+def _columnfits(theirs: Row, ours: Row) -> bool:
+    return bag_within([(value,) for value in theirs], [(value,) for value in ours])

@@ -1,0 +1,84 @@
+"""What is judged and what comes of it: `Job` in, `Judgement` out, both plain data that travels as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tasks.sql.comparison import Row
+from tasks.sql.executor import Status
+
+GoldStatus = Literal["ok", "empty", "failed"]
+PREVIEW_ROWS = 5
+_PREVIEW_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prediction to judge against its gold.
+
+    `prediction` is run as it is: put a model's answer through `extract_sql` first, or do not, to score it raw. The
+    database is the file `database`, or `schema` and `setup` built in memory. Gold of another `dialect` that does not
+    run on SQLite is transpiled, and the prediction with it.
+    """
+
+    id: str
+    gold: str
+    prediction: str
+    schema: str = ""
+    setup: str = ""
+    database: str | None = None
+    dialect: str = "sqlite"
+
+    @property
+    def place(self) -> tuple[str | None, str, str, str]:
+        """Jobs with the same place share their database."""
+        return (self.database, self.schema, self.setup, self.dialect)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on one job.
+
+    `execution_match` is None where gold failed: nothing can be said, and it is no fault of the prediction. `vacuous`
+    marks an agreement that proves little: both empty, both a single 0 or NULL, or a gold that changes nothing.
+    `sql` and `gold_sql` are what ran; `status` and `message` are the prediction's. Previews hold at most five rows.
+    """
+
+    id: str
+    sql: str
+    gold_sql: str
+    status: Status
+    gold_status: GoldStatus
+    execution_match: bool | None
+    vacuous: bool
+    parses: bool
+    prepares: bool
+    runs: bool
+    message: str = ""
+    seconds: float = 0.0
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+    gold_columns: list[str] = field(default_factory=list)
+    gold_rows: list[list[Any]] = field(default_factory=list)
+    gold_message: str = ""
+
+
+def preview(rows: list[Row]) -> list[list[Any]]:
+    """The first rows with every value fit for JSON in UTF-8: blobs as hex, long and undecodable text made safe."""
+    return [[_safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value[: _PREVIEW_TEXT // 2].hex()
+    if isinstance(value, str):
+        return safe_text(value[:_PREVIEW_TEXT])
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return str(value)
+    return value
+
+
+def safe_text(value: str) -> str:
+    """`value` with what cannot be written as UTF-8 replaced by question marks."""
+    return value.encode("utf-8", "replace").decode("utf-8")

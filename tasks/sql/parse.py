@@ -1,0 +1,91 @@
+"""Parsing: is this text one SQL statement, and what is its tree?
+
+Limits: sqlglot's parser is lenient, so its yes is not SQLite's yes; `prepares` and `runs` of the judge are. It reads
+`hello`, `1` and a fenced block as expressions and `SHOW TABLES` as a command: those are refused here by what the
+statement starts with and by the kind of its tree.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from tasks.sql.tokens import first_keyword, tokens
+
+ParseStatus = Literal["ok", "empty", "not_sql", "multiple_statements", "syntax_error"]
+
+WRITING = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"})
+_STARTS = WRITING | {"SELECT", "WITH", "VALUES"}
+_TREES = (exp.Query, exp.Values, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter)
+# Statements of SQLite that sqlglot keeps as an unparsed command.
+_COMMAND = re.compile(r"ALTER\s+TABLE\s+\S+\s+(ADD|DROP|RENAME)\s+\S|CREATE\s+(TEMP\w*\s+)?TRIGGER\s.*\bEND$", re.I | re.S)
+
+# sqlglot warns on every statement it keeps as a command; whether that is acceptable is decided here instead.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The outcome of `parse`; `tree` is set exactly when `status` is ok. Trees are shared: copy before changing one."""
+
+    status: ParseStatus
+    tree: exp.Expression | None = None
+    message: str = ""
+
+
+@lru_cache(maxsize=16384)
+def parse(sql: str, dialect: str = "sqlite") -> Parsed:
+    """Parse one statement of `dialect`; comments and a final semicolon are fine. Never raises on bad SQL."""
+    first = next(tokens(sql), None)
+    if first is None:
+        return Parsed("empty", message="there is no statement")
+    keyword = first_keyword(sql)
+    if keyword not in _STARTS and first.group() != "(":
+        return Parsed("not_sql", message=f"a statement cannot start with {first.group()[:40]!r}")
+    text = sql[first.start() :].rstrip().rstrip(";").rstrip()
+    if _COMMAND.match(text) and keyword == "CREATE":  # a trigger's body holds semicolons of its own
+        return Parsed("ok", exp.Command(this="CREATE", expression=text[len("CREATE") :]))
+    if keyword == "REPLACE":  # SQLite's shorthand
+        sql = sql[: first.start()] + "INSERT OR REPLACE" + sql[first.end() :]
+    try:
+        parsed = sqlglot.parse(sql, read=dialect)
+    except (SqlglotError, RecursionError) as error:
+        return Parsed("syntax_error", message=(str(error).splitlines() or ["nested too deeply"])[0])
+    trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
+    if len(trees) != 1:
+        return Parsed("multiple_statements", message=f"{len(trees)} statements where one is expected")
+    return _judge(trees[0], text)
+
+
+def _judge(tree: exp.Expression, text: str) -> Parsed:
+    if isinstance(tree, exp.Command) and _COMMAND.match(text):
+        return Parsed("ok", tree)
+    if not isinstance(tree, _TREES):
+        return Parsed("not_sql", message=f"{type(tree).__name__.lower()} is not a query or a data change")
+    if isinstance(tree, (exp.Select, exp.Update)) and not tree.expressions:
+        return Parsed("syntax_error", message=f"{first_keyword(text)} of nothing")
+    return Parsed("ok", tree)
+
+
+def writes(sql: str, dialect: str = "sqlite") -> bool:
+    """Whether the statement is meant to change data or schema, judged by its keyword (through WITH, by its tree)."""
+    keyword = first_keyword(sql)
+    if keyword != "WITH":
+        return keyword in WRITING
+    return isinstance(parse(sql, dialect).tree, (exp.Insert, exp.Update, exp.Delete))
+
+
+@lru_cache(maxsize=4096)
+def to_sqlite(sql: str, dialect: str) -> str:
+    """`sql` of `dialect` rewritten for SQLite; text that sqlglot cannot read comes back unchanged."""
+    try:
+        return ";\n".join(part for part in sqlglot.transpile(sql, read=dialect, write="sqlite") if part)
+    except (SqlglotError, RecursionError):
+        return sql

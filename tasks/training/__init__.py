@@ -1,0 +1,1 @@
+"""Training: stages, methods, checkpoints, the trainer process."""

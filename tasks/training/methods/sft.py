@@ -1,0 +1,112 @@
+"""Supervised fine-tuning of a LoRA adapter with TRL's SFTTrainer, loss on the SQL alone.
+
+Rows arrive tokenised with a completion mask, so nothing is truncated or re-templated here. Batches are grouped by
+length; the cross entropy is computed on the answer's positions only, by TRL. Mixed precision is autocast over a frozen
+base; the adapter stays float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.models.precision import Precision
+from tasks.training.checkpoints import last_checkpoint, mark_complete
+from tasks.training.spec import LoraSpec, SftStage, TrainingSpec
+
+
+def add_adapter(base: Any, lora: LoraSpec) -> Any:
+    """`base` with a fresh, trainable LoRA adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    layers = list(range(lora.first_layer, base.config.num_hidden_layers)) if lora.first_layer else None
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        layers_to_transform=layers,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base, config)
+
+
+def train_sft(
+    model: Any,
+    tokenizer: Any,
+    rows: list[dict[str, list[int]]],
+    validation: list[dict[str, list[int]]],
+    stage: SftStage,
+    training: TrainingSpec,
+    precision: Precision,
+    folder: Path,
+    progress: Callable[[int, int, float | None], None],
+) -> tuple[list[tuple[int, float]], float | None, int, int]:
+    """Train `model` in place and return (loss curve, validation loss, steps, step resumed from).
+
+    Checkpoints go to `folder`; an interrupted run with the same folder continues from the last whole one.
+    """
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    class Follow(TrainerCallback):
+        """Marks whole checkpoints and reports progress."""
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            mark_complete(folder, state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
+
+    per_device = min(training.per_device_batch, stage.global_batch)
+    config = SFTConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=per_device,
+        gradient_accumulation_steps=stage.global_batch // per_device,
+        learning_rate=stage.learning_rate,
+        num_train_epochs=stage.epochs,
+        max_steps=stage.max_steps or -1,
+        warmup_steps=stage.warmup,
+        lr_scheduler_type=stage.scheduler,
+        weight_decay=stage.weight_decay,
+        max_grad_norm=1.0,
+        train_sampling_strategy="group_by_length",
+        use_cpu=not _on_accelerator(model),
+        bf16=precision.autocast == "bfloat16",
+        fp16=precision.autocast == "float16",
+        activation_checkpointing=False,
+        max_length=None,
+        completion_only_loss=True,
+        packing=False,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=training.save_steps,
+        save_total_limit=2,
+        seed=training.seed,
+        data_seed=training.seed,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(validation) if validation else None,
+        processing_class=tokenizer,
+        callbacks=[Follow()],
+    )
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
+    eval_loss = float(trainer.evaluate()["eval_loss"]) if validation else None
+    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    return curve, eval_loss, trainer.state.global_step, resumed
+
+
+def _on_accelerator(model: Any) -> bool:
+    return next(model.parameters()).device.type != "cpu"

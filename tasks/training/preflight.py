@@ -1,0 +1,78 @@
+"""Checks on tokenised rows before any training minute is spent: prefix, mask, end token, length.
+
+A wrong mask or a missing end token does not raise: the loss falls and the model is useless. So each row is checked in
+CPU seconds, and the first wrong one stops the stage with what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.errors import NightshiftError, UserError
+from tasks.data.example import Example
+from tasks.data.prompts import Prompter
+from tasks.sql.features import features
+from tasks.sql.parse import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """Rows ready for the trainer: `input_ids` and `completion_mask` (1 on SQL and end token), and how many were too long."""
+
+    rows: list[dict[str, list[int]]]
+    dropped: int
+    tokens: int
+
+
+def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, max_dropped_share: float) -> Tokenised:
+    """Tokenise rows for completion-only training; rows longer than `max_length` tokens are dropped, never cut.
+
+    Raises UserError when more than `max_dropped_share` of the rows are too long. No examples give no rows.
+    """
+    tokenizer = prompter.tokenizer
+    rows, dropped = [], 0
+    for example in examples:
+        parsed = parse(example.sql, example.dialect)
+        keep = features(parsed.tree).tables if parsed.tree is not None else ()
+        prompt = tokenizer(
+            prompter.render(example.schema, example.question, example.evidence, keep), add_special_tokens=False
+        )["input_ids"]
+        answer = tokenizer(prompter.completion(example.sql), add_special_tokens=False)["input_ids"]
+        if len(prompt) + len(answer) > max_length:
+            dropped += 1
+            continue
+        rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
+    if dropped > max_dropped_share * len(examples):
+        raise UserError(
+            f"{dropped} of {len(examples)} rows are longer than training.max_length={max_length} tokens; "
+            "raise it, lower prompt.max_tokens, or raise training.max_dropped_share"
+        )
+    return Tokenised(rows, dropped, sum(len(row["input_ids"]) for row in rows))
+
+
+def check_rows(tokenised: Tokenised, tokenizer: Any) -> None:
+    """Every row must train something, end with the end token, and leave its prompt untrained; raises otherwise."""
+    for i, row in enumerate(tokenised.rows):
+        ids, mask = row["input_ids"], row["completion_mask"]
+        if 1 not in mask or mask[0] == 1:
+            raise NightshiftError(f"preflight: training row {i} has no prompt or no answer to train")
+        if ids[-1] != tokenizer.eos_token_id or mask[-1] != 1:
+            raise NightshiftError(f"preflight: training row {i} does not teach the end token {tokenizer.eos_token!r}")
+        if tokenizer.bos_token_id != tokenizer.eos_token_id and ids[:2] == [tokenizer.bos_token_id] * 2:
+            raise NightshiftError(f"preflight: training row {i} begins with two BOS tokens")
+
+
+def check_adapter(model: Any) -> None:
+    """Trainable weights exist, are float32 and finite; raises otherwise."""
+    import torch
+
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise NightshiftError("preflight: the model has no trainable weights")
+    for name, parameter in trainable:
+        if parameter.dtype != torch.float32:
+            raise NightshiftError(f"preflight: {name} is {parameter.dtype}; adapters train in float32")
+        if not torch.isfinite(parameter).all():
+            raise NightshiftError(f"{name} holds values that are not finite: the training diverged")

@@ -1,0 +1,1 @@
+"""The data contract: Great Expectations suites, quarantine, Data Docs."""
