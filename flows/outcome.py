@@ -82,7 +82,7 @@ def _document(night: Night) -> dict[str, Any]:
 
 def _broken_contract(validation: dict[str, Any]) -> str:
     share = f"{validation['quarantined']} of {validation['rows']} rows quarantined"
-    broken = [e["reason"] for e in validation["expectations"] if not e["success"] and e.get("level") == "batch"]
+    broken = [e["reason"] for e in validation["expectations"] if not e["success"] and e["scope"] == "batch"]
     reasons = ", ".join(f"{reason} ({count})" for reason, count in list(validation["reasons"].items())[:4])
     return "; ".join(filter(None, [share, f"broken: {', '.join(broken)}" if broken else "", f"reasons: {reasons}" if reasons else ""]))
 

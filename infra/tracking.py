@@ -182,12 +182,19 @@ def log_dataset(
     run_id: str, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any] | None = None
 ) -> None:
     """Note a dataset as input of a run: `digest` (<= 36 characters), `source` (store key or URL), `context`
-    (training, evaluation, …); `profile` holds counts for MLflow's dataset page. The data itself is not copied."""
+    (training, evaluation, …); `profile` holds counts for MLflow's dataset page. The data itself is not copied.
+
+    MLflow keeps one context for a dataset of a run; raises UserError when the same name and digest come with another.
+    """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     for known in client().get_run(run_id).inputs.dataset_inputs:
-        contexts = {tag.value for tag in known.tags if tag.key == "mlflow.data.context"}
-        if (known.dataset.name, known.dataset.digest) == (name, digest) and context in contexts:
+        if (known.dataset.name, known.dataset.digest) == (name, digest):
+            contexts = [tag.value for tag in known.tags if tag.key == "mlflow.data.context"]
+            if contexts != [context]:
+                raise UserError(
+                    f"dataset {name!r} is input of this run as {contexts}; give its {context} part its own name"
+                )
             return
     dataset = Dataset(
         name=name,

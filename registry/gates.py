@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.evaluation.metrics import METRICS, SLICED
-from tasks.evaluation.scorecard import ExampleOutcome, Scorecard
+from tasks.evaluation.scorecard import Scorecard
 from tasks.evaluation.statistics import PairedDifference, paired_bootstrap
 
 Status = Literal["pass", "fail", "needs_approval"]
@@ -54,7 +54,7 @@ class Gate(BaseModel):
     )
     on_miss: Literal["fail", "needs_approval"] = Field(
         default="fail",
-        description="what a measured miss means: reject the challenger, or ask a person; what could not be measured fails",
+        description="what a measured miss means: reject, or ask a person; what could not be measured always fails",
     )
 
     @model_validator(mode="after")
@@ -63,14 +63,14 @@ class Gate(BaseModel):
         if metric is None:
             near = difflib.get_close_matches(self.metric, METRICS, n=1, cutoff=0.0)
             raise ValueError(f"unknown metric {self.metric!r}; did you mean {near[0]!r}?")
+        if not self.versus and (self.min_delta is not None or self.max_drop is not None):
+            raise ValueError(f"gate on {self.metric}: min_delta and max_drop need versus: champion or versus: base")
         if self.min is None and self.max is None and self.versus is None:
             raise ValueError(f"gate on {self.metric} has no rule: give min, max, or versus with min_delta or max_drop")
         if self.versus and self.min_delta is None and self.max_drop is None:
             raise ValueError(
                 f"gate on {self.metric} versus {self.versus} needs min_delta (better) or max_drop (no worse)"
             )
-        if not self.versus and (self.min_delta is not None or self.max_drop is not None):
-            raise ValueError(f"gate on {self.metric}: min_delta and max_drop need versus: champion or versus: base")
         if metric.direction == "lower" and self.min is not None:
             raise ValueError(f"{self.metric} is better when lower: use max instead of min")
         if metric.direction == "higher" and self.max is not None:
@@ -205,7 +205,7 @@ def _advice(gate: Gate, rule: _Rule) -> str:
     if gate.on_miss == "needs_approval":
         return "a named person approves or rejects this release"
     if rule.key in {"min", "max"}:
-        return "look at the report's error classes; more or better data, or a later threshold"
+        return "look at the report's error classes: they say which examples to add"
     return f"{gate.versus} stays; look at the examples that only {gate.versus} gets right"
 
 
@@ -253,18 +253,23 @@ def _compare(
             f"{versus} was scored on another test set ({other.test_fingerprint}, not {card.test_fingerprint})",
             f"score {versus} again on tonight's examples",
         )
-    ours, theirs = _by_id(card, part), _by_id(other, part)
-    if ours.keys() != theirs.keys():
+    for ids in ([example.id for example in one.examples] for one in (card, other)):
+        if len(set(ids)) != len(ids):
+            raise _Unmeasurable("an example id occurs twice in a scorecard", "give every test example its own id")
+    apart = {example.id for example in card.examples} ^ {example.id for example in other.examples}
+    if apart:
         raise _Unmeasurable(
-            f"{len(ours.keys() ^ theirs.keys())} examples are in only one of the two scorecards",
+            f"{len(apart)} examples are in only one of the two scorecards",
             f"score {versus} again on tonight's examples",
         )
-    pairs = []
-    for id in sorted(ours):  # the same order whatever order the files had, so that the seed gives the same bound
-        if (metric in ours[id].values) != (metric in theirs[id].values):
-            raise _Unmeasurable(f"{metric} of example {id!r} exists for only one of the two", "score both again")
-        if metric in ours[id].values:  # absent for both where gold is broken
-            pairs.append((ours[id].values[metric], theirs[id].values[metric]))
+    ours, theirs = card.values(metric, part), other.values(metric, part)
+    if ours.keys() != theirs.keys():
+        raise _Unmeasurable(
+            f"{metric} of {len(ours.keys() ^ theirs.keys())} examples exists for only one of the two",
+            "score both again",
+        )
+    # Sorted, so that the order of a file does not change what the seeded bootstrap draws.
+    pairs = [(ours[id], theirs[id]) for id in sorted(ours)]
     if len(pairs) < MINIMUM_PAIRS:
         raise _Unmeasurable(
             f"{len(pairs)} examples carry {metric} for both; a comparison needs {MINIMUM_PAIRS}",
@@ -275,11 +280,3 @@ def _compare(
     if not all(math.isfinite(x) for x in ours_signed + theirs_signed):
         raise _Unmeasurable(f"{metric} is not a number for some example", "score both again")
     return paired_bootstrap(ours_signed, theirs_signed, confidence=confidence)
-
-
-def _by_id(card: Scorecard, part: dict[str, str] | None) -> dict[str, ExampleOutcome]:
-    chosen = [e for e in card.examples if all(v in e.slices.get(d, []) for d, v in (part or {}).items())]
-    found = {example.id: example for example in chosen}
-    if len(found) != len(chosen):
-        raise _Unmeasurable("an example id occurs twice in a scorecard", "give every test example its own id")
-    return found

@@ -192,7 +192,7 @@ def download_adapter(name: str, version: str, target: Path) -> Path:
         found = fingerprint_of_folder(files)
         if found != release.adapter_hash:
             raise AdapterChanged(
-                f"{name} version {version}: its files are {found}, registered were {release.adapter_hash}; do not use it"
+                f"{name} version {version}: files are {found}, registered were {release.adapter_hash}; do not use it"
             )
         if target.exists():
             target.rmdir()
@@ -215,18 +215,19 @@ def aliases_of(name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in found.items()}
 
 
-def set_stage_production(name: str, version: str) -> None:
-    """Show `version` under MLflow's stage Production and archive whatever was there; nothing when it already is so."""
+def set_stage_production(name: str, version: str) -> bool:
+    """Show `version` under MLflow's stage Production and archive whatever was there; False when it already was so."""
     client = tracking.client()
     staged = [
         v for v in _pages(client.search_model_versions, f"name = '{name}'") if v.current_stage == PRODUCTION_ALIAS
     ]
     if [str(v.version) for v in staged] == [version]:
-        return
+        return False
     with warnings.catch_warnings():
         # Stages are on their way out of MLflow; until they are gone its UI shows them, so they follow the alias.
         warnings.filterwarnings("ignore", message=".*transition_model_version_stage", category=FutureWarning)
         client.transition_model_version_stage(name, version, PRODUCTION_ALIAS, archive_existing_versions=True)
+    return True
 
 
 def _pages(search, condition: str | None) -> list:

@@ -1,4 +1,4 @@
-"""The verdict: what the gates decided about one adapter, sealed so that nothing can be changed on its way to Production.
+"""The verdict: what the gates decided about one adapter, sealed so that nothing changes on its way to Production.
 
 Pure. The seal is a fingerprint over every field: it finds alterations (a status turned, a threshold lowered, the
 verdict of another version presented), by accident or by hand. Limits: it is no signature. Whoever may write to the

@@ -2,7 +2,8 @@
 
 Limits: text is UTF-8 (a byte order mark is passed over). The number of a record is its line in JSON Lines (blank lines
 count but are no records) and its place in the other formats, a CSV header apart. A broken CSV record gives one
-unreadable record for each line it spans, so that an unclosed quote hides nothing. Files are read as a stream, .json whole.
+unreadable record for each line it spans, so that an unclosed quote hides nothing. A .json file is read whole, the
+others as a stream.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def read_records(path: Path, told: str) -> Iterator[Record]:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{told}: files of type {path.suffix or 'no extension'!r} are not read; use one of {', '.join(READERS)}")
+        raise UserError(f"{told} is of no known type; use one of {', '.join(READERS)}")
     try:
         yield from reader(path, told)
     except OSError as error:
@@ -146,8 +147,8 @@ def _parquet(path: Path, told: str) -> Iterator[Record]:
                 for values in zip(*(_column(column) for column in batch.columns), strict=True):
                     row += 1
                     broken = any(value is _BROKEN for value in values)
-                    cells = {name: None if value is _BROKEN else value for name, value in zip(names, values, strict=True)}
-                    yield Record(row, cells, "bad_utf8" if broken else "")
+                    cells = (None if value is _BROKEN else value for value in values)
+                    yield Record(row, dict(zip(names, cells, strict=True)), "bad_utf8" if broken else "")
     except pa.ArrowException as error:
         raise UserError(f"{told} is no readable Parquet file: {str(error).splitlines()[0]}") from None
 

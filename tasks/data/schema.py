@@ -18,6 +18,10 @@ from sqlglot.errors import SqlglotError
 from infra.errors import UserError
 
 
+class PromptTooLong(UserError):
+    """A schema that cannot be made to fit the prompt budget without dropping a table that is needed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnInfo:
     """One column: its name, its declared type and the (table, column) it refers to."""
@@ -123,7 +127,7 @@ def fit_schema(
     """Drop whole tables, least relevant to `question` first, until `fits` says yes.
 
     Tables named in `keep` (what gold uses, in training) are never dropped. Returns the schema and the number of
-    dropped tables; raises UserError when even the kept tables do not fit.
+    dropped tables; raises PromptTooLong when even the kept tables do not fit.
     """
     words = set(re.findall(r"[a-z0-9]+", question.lower()))
     needed = {name.lower() for name in keep}
@@ -136,7 +140,7 @@ def fit_schema(
     current, dropped = schema, 0
     while not fits(current):
         if not droppable or len(current.tables) == 1:
-            raise UserError("schema does not fit the prompt budget even with the tables the query needs alone")
+            raise PromptTooLong("schema does not fit the prompt budget even with the tables the query needs alone")
         victim = droppable.pop(0)
         current = Schema(tuple(table for table in current.tables if table is not victim))
         dropped += 1

@@ -60,7 +60,9 @@ class FileSource(BaseModel):
     tables: str = Field(
         "", description="schemas by db_id in the layout of Spider's tables.json; found beside the file when empty"
     )
-    difficulty: Difficulty | None = Field(None, description="difficulty of every row; from the row, else its SQL, when not given")
+    difficulty: Difficulty | None = Field(
+        None, description="difficulty of every row; from the row, else its SQL, when not given"
+    )
     domain: str = Field("", description="domain of rows that name none")
     dialect: str = Field("sqlite", description="SQL dialect of rows that name none")
     split: Literal["train", "validation", "test"] | None = Field(
@@ -107,8 +109,9 @@ def source_files(source: FileSource, base: Path = Path()) -> list[Path]:
     else:
         files = []
     if not files:
-        what = "is a folder; name its files, for example with *.jsonl" if place.is_dir() else "matches no file; check the path"
-        raise UserError(f"source {source.path} {what}")
+        if place.is_dir():
+            raise UserError(f"source {source.path} is a folder; name its files, for example {source.path}/*.jsonl")
+        raise UserError(f"source {source.path}: there is no such file; check the path")
     for file in files:
         if file.suffix.lower() not in READERS:
             raise UserError(f"source {source.path}: {file.name} is of no known type; use one of {', '.join(READERS)}")
@@ -124,7 +127,7 @@ def read_file(source: FileSource, base: Path = Path()) -> Iterator[Example | Bad
     files = source_files(source, base)
     stems = Counter(file.stem for file in files)
     for file in files:
-        told = source.path if len(files) == 1 else _relative(file, base)
+        told = _relative(file, base)
         unique = file.stem if stems[file.stem] == 1 else _relative(file.with_suffix(""), base).replace("/", "-")
         reader = _Reader(source, told, unique, _schemas(source, file, base))
         for record in read_records(file, told):

@@ -17,11 +17,11 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _TYPES = {"number": "NUMERIC", "time": "DATETIME", "others": "TEXT", "": "TEXT"}
 # Words that SQLite does not take for a name unless quoted.
 _RESERVED = frozenset(
-    """ADD ALL ALTER AND AS AUTOINCREMENT BETWEEN CASE CHECK COLLATE COMMIT CONSTRAINT CREATE CROSS CURRENT_DATE
-    CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE ESCAPE EXCEPT EXISTS FOREIGN FROM FULL
-    GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS ISNULL JOIN LEFT LIMIT NATURAL NOT NOTHING NOTNULL NULL ON OR
-    ORDER OUTER PRIMARY REFERENCES RETURNING RIGHT SELECT SET TABLE THEN TO TRANSACTION UNION UNIQUE UPDATE USING VALUES
-    WHEN WHERE""".split()
+    """ADD ALL ALTER AND AS AUTOINCREMENT BETWEEN CASE CHECK COLLATE COMMIT CONSTRAINT CREATE CROSS
+    CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE ESCAPE
+    EXCEPT EXISTS FOREIGN FROM FULL GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS ISNULL JOIN
+    LEFT LIMIT NATURAL NOT NOTHING NOTNULL NULL ON OR ORDER OUTER PRIMARY REFERENCES RETURNING RIGHT
+    SELECT SET TABLE THEN TO TRANSACTION UNION UNIQUE UPDATE USING VALUES WHEN WHERE""".split()  # noqa: SIM905 - a list of 60 strings would fill a page
 )
 
 
@@ -31,7 +31,8 @@ def read_tables(path: Path) -> dict[str, str]:
     try:
         return {database["db_id"]: _ddl(database) for database in json.loads(path.read_text(encoding="utf-8-sig"))}
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path.name} is not in the layout of Spider's tables.json: {type(error).__name__} {error}") from None
+        problem = f"{type(error).__name__} {error}"
+        raise UserError(f"{path.name} is not in the layout of Spider's tables.json: {problem}") from None
 
 
 def _ddl(database: dict[str, Any]) -> str:

@@ -27,7 +27,9 @@ class Curve:
     points: Sequence[tuple[float, float | None]]
 
 
-def interval_bar(value: float, low: float, high: float, kind: str, marks: Sequence[tuple[float, str, str]] = ()) -> Markup:
+def interval_bar(
+    value: float, low: float, high: float, kind: str, marks: Sequence[tuple[float, str, str]] = ()
+) -> Markup:
     """A bar from 0 to `value` with a whisker from `low` to `high`, all shares of 1, in the colour of class `kind`.
 
     `marks` are (share, class, tooltip): other subjects as vertical strokes on the same track.
@@ -40,9 +42,8 @@ def interval_bar(value: float, low: float, high: float, kind: str, marks: Sequen
     ]
     for share, css, tooltip in marks:
         at = _percent(share)
-        parts.append(
-            f'<line class="mark {escape(css)}" x1="{at}" x2="{at}" y1="1" y2="17"><title>{escape(tooltip)}</title></line>'
-        )
+        title = f"<title>{escape(tooltip)}</title>"
+        parts.append(f'<rect class="mark {escape(css)}" x="{at}" y="1" width="4" height="16" rx="1.5">{title}</rect>')
     ends = _percent(low), _percent(high)
     parts.append(f'<line class="whisker" x1="{ends[0]}" x2="{ends[1]}" y1="9" y2="9"/>')
     parts += [f'<line class="whisker" x1="{at}" x2="{at}" y1="5.5" y2="12.5"/>' for at in ends]
@@ -73,7 +74,9 @@ def loss_chart(curves: Sequence[Curve]) -> Markup:
     lines, start = [], 0.0
     for number, (curve, points) in enumerate(kept):
         if number:
-            text.append(f'<line class="split" x1="{x(start):.2f}%" x2="{x(start):.2f}%" y1="{_TOP}" y2="{_TOP + _HEIGHT}"/>')
+            text.append(
+                f'<line class="split" x1="{x(start):.2f}%" x2="{x(start):.2f}%" y1="{_TOP}" y2="{_TOP + _HEIGHT}"/>'
+            )
         text.append(f'<text class="stage" x="{x(start) + 0.8:.2f}%" y="16">{escape(curve.label)}</text>')
         path = " ".join(
             f"{100 * (start + step) / total:.3f},{100 * (top - loss) / (top - bottom):.3f}" for step, loss in points

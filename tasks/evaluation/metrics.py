@@ -48,7 +48,7 @@ _ALL = (
     _share(
         "execution_accuracy_nonvacuous",
         "Execution accuracy, telling examples",
-        "execution accuracy without the examples where an empty or zero result makes a match say little",
+        "execution accuracy over the examples whose gold result is more than nothing, one zero or one NULL",
     ),
     _score("hybrid_score", "Hybrid score", "1.0 when execution matches, else 0.7 x ROUGE-L"),
     _score("rouge1", "ROUGE-1", "F-measure of shared words, lower-cased letters and digits only, no stemming"),
@@ -61,7 +61,10 @@ _ALL = (
     _share("prepares", "Prepares", "the database compiles it: every table and column it names exists"),
     _share("runs", "Runs", "it runs to its end within the limits"),
     _share(
-        "schema_hallucination", "Schema hallucination", "names a table or column that the schema lacks", direction="lower"
+        "schema_hallucination",
+        "Schema hallucination",
+        "names a table or column that the schema lacks",
+        direction="lower",
     ),
     Metric("latency_seconds", "Latency", "lower", 0.0, float("inf"), "seconds to generate one answer"),
     Metric("tokens_per_second", "Tokens per second", "higher", 0.0, float("inf"), "tokens generated in a second"),
@@ -74,7 +77,12 @@ SLICED: tuple[str, ...] = ("execution_accuracy", "exact_match", "runs")
 
 
 def summarise(metric: str, values: Sequence[float]) -> Interval:
-    """Mean and 95% interval of one metric's per-example `values` (at least one): Wilson for 0/1, else bootstrap."""
+    """Mean and 95% interval of one metric's per-example `values`: Wilson for 0/1, else bootstrap.
+
+    Of no values the interval says so: n is 0 and the bounds are the whole range [0, 1].
+    """
+    if not values:
+        return Interval(value=0.0, low=0.0, high=1.0, n=0)
     n, mean = len(values), sum(values) / len(values)
     low, high = wilson_interval(sum(values), n) if METRICS[metric].binary else bootstrap_interval(values)
     return Interval(value=mean, low=low, high=high, n=n)

@@ -32,7 +32,11 @@ def choose_examples(main: Scorecard | None, reference: Scorecard | None, role: s
         ("Won", f"{role} was wrong, this one is right", [e for e in right if was_right(e) is False]),
         ("Wrong", "neither is right" if before else "", [e for e in wrong if not was_right(e)]),
         ("Right", "both are right" if before else "", [e for e in right if was_right(e) is not False]),
-        ("Broken gold", "gold itself does not run; counted nowhere", [e for e in main.examples if e.execution_match is None]),
+        (
+            "Broken gold",
+            "gold itself does not run; counted nowhere",
+            [e for e in main.examples if e.execution_match is None],
+        ),
     ]
     return [
         {
@@ -67,7 +71,9 @@ def _show(example: ExampleOutcome, before: ExampleOutcome | None, role: str) -> 
     ]
     if before is not None and before.sql != example.sql:
         result = _table(before.columns, before.rows)
-        answers.append({"title": role.capitalize(), "sql": before.sql or before.prediction, "message": before.message, **result})
+        answers.append(
+            {"title": role.capitalize(), "sql": before.sql or before.prediction, "message": before.message, **result}
+        )
     return {
         "id": example.id,
         "question": example.question or example.id,

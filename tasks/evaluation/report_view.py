@@ -5,19 +5,32 @@ The main subject is the challenger, else whatever was scored; it is set against 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.report_examples import choose_examples
-from tasks.evaluation.scorecard import Interval, Scorecard
-from tasks.evaluation.statistics import PairedDifference, paired_bootstrap, smallest_detectable_gain
+from tasks.evaluation.report_tables import (
+    MAIN,
+    Cards,
+    compare,
+    difference_text,
+    error_rows,
+    metric_rows,
+    percent,
+    range_text,
+    slice_tables,
+)
+from tasks.evaluation.scorecard import Role, Scorecard
+from tasks.evaluation.statistics import smallest_detectable_gain
 
 if TYPE_CHECKING:
     from tasks.evaluation.report import GateLine, ReportData, StageLine
 
-MAIN = "execution_accuracy"
-_ROLES = ("challenger", "predictions", "champion", "base")  # who is the main subject, first found
+_MAIN_ROLES: tuple[Role, ...] = ("challenger", "predictions", "champion", "base")  # the first found is the main subject
+_SHOWN_ROLES: tuple[Role, ...] = ("base", "champion", "challenger", "predictions")
+_REFERENCES: tuple[Role, ...] = ("champion", "base")
 _BADGES = {
     "promoted": ("Promoted", "pass"),
     "rejected": ("Not promoted", "fail"),
@@ -31,27 +44,24 @@ _NEXT = {
     "promoted": "Nothing has to be done. Read what changed below; a rollback brings the former version back.",
     "rejected": "Production stays as it was. The failed gates say what was missing and what would help.",
     "awaiting_approval": "Production stays as it was until a named person approves or declines.",
-    "data_rejected": "Production stays as it was. Mend the quarantined rows, or the rule that refused them, and run again.",
+    "data_rejected": "Production stays as it was. Mend the quarantined rows or the rule that refused them.",
     "nothing_new": "Recipe, data and code are those of a finished night.",
     "failed": "Production stays as it was. A new run goes on from the last finished stage.",
     "scored": "",
 }
-# Dimensions in the order people ask about them; others follow by name.
-_DIMENSIONS = ("difficulty", "clause", "tables", "phrasing", "domain", "source", "database")
-_TITLES = {"tables": "tables in the query", "phrasing": "phrasing of the question"}
-_SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
 
 
 def view(data: ReportData) -> dict[str, Any]:
     """Everything `report.html.j2` needs, by name."""
-    cards = {role: data.scorecards[role] for role in ("base", "champion", "challenger", "predictions") if role in data.scorecards}
-    main_role = next((role for role in _ROLES if role in cards), None)
+    cards = {role: data.scorecards[role] for role in _SHOWN_ROLES if role in data.scorecards}
+    main_role = next((role for role in _MAIN_ROLES if role in cards), None)
     main = cards.get(main_role) if main_role else None
-    reference_role = next((role for role in ("champion", "base") if role in cards and role != main_role), None)
+    reference_role = next((role for role in _REFERENCES if role in cards and role != main_role), None)
     reference = cards.get(reference_role) if reference_role else None
     badge, tone = _BADGES[data.outcome]
     return {
         "data": data,
+        "created": _when(data.created),
         "badge": badge,
         "tone": tone,
         "title": f"{badge}: {data.release or data.recipe or 'scorecard'}",
@@ -62,12 +72,12 @@ def view(data: ReportData) -> dict[str, Any]:
         "subjects": _subjects(cards),
         "notes": _notes(main, reference),
         "gates": [_gate(gate) for gate in data.gates],
-        "metrics": _metric_rows(cards),
+        "metrics": metric_rows(cards),
         "roles": list(cards),
         "main_role": main_role,
         "reference_role": reference_role,
-        "slices": _slices(cards, main, reference),
-        "errors": _errors(cards),
+        "slices": slice_tables(cards, main, reference),
+        "errors": error_rows(cards),
         "groups": choose_examples(main, reference, reference_role or ""),
         "stages": [_stage(stage) for stage in data.stages],
         "chart": loss_chart([Curve(stage.name, stage.curve) for stage in data.stages]),
@@ -78,16 +88,6 @@ def view(data: ReportData) -> dict[str, Any]:
         "seconds": _seconds(data.seconds),
         "lineage": [(name.replace("_", " "), value) for name, value in data.lineage.items() if value not in (None, "")],
     }
-
-
-def percent(share: float) -> str:
-    """A share as per cent with one decimal."""
-    return f"{100 * share:.1f}%"
-
-
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, always signed."""
-    return f"{100 * difference:+.1f}".replace("-", "−") if round(100 * difference, 1) else "±0.0"
 
 
 def duration(seconds: float) -> str:
@@ -105,7 +105,9 @@ def _sentence(data: ReportData) -> str:
     which = f"{name} version {data.version}" if data.version else name
     before = f" It replaces version {data.champion_version}." if data.champion_version else ""
     kept = (
-        f" Version {data.champion_version} stays in Production." if data.champion_version else " Production stays empty."
+        f" Version {data.champion_version} stays in Production."
+        if data.champion_version
+        else " Production stays empty."
     )
     return {
         "promoted": f"{which} is in Production.{before}",
@@ -123,60 +125,44 @@ def _why(data: ReportData) -> str:
         return data.reason
     blocking = [gate for gate in data.gates if gate.status != "pass"]
     if not blocking:
-        return f"All {len(data.gates)} gates passed." if len(data.gates) > 1 else "Its gate passed." if data.gates else ""
+        return (
+            f"All {len(data.gates)} gates passed." if len(data.gates) > 1 else "Its gate passed." if data.gates else ""
+        )
     failed = [gate for gate in blocking if gate.status == "fail"]
     kind = f"{len(failed)} of {len(data.gates)} gates failed" if failed else "A gate asks for a person"
     evidence = (failed or blocking)[0].evidence
     return f"{kind}: {evidence}" if evidence else f"{kind}."
 
 
-def _lead(main: Scorecard | None, cards: dict[str, Scorecard], main_role: str | None) -> dict[str, Any] | None:
-    if main is None or MAIN not in main.metrics:
+def _lead(main: Scorecard | None, cards: Cards, main_role: str | None) -> dict[str, Any] | None:
+    interval = main.metrics.get(MAIN) if main is not None else None
+    if main is None or interval is None or interval.n == 0:
         return None
-    interval = main.metrics[MAIN]
     versus = []
     for role in ("champion", "base"):
         difference = compare(main, cards.get(role) if role != main_role else None)
         if difference is not None:
-            versus.append({"role": role, **_difference(difference)})
-    return {"role": main_role, "value": percent(interval.value), "range": _range(interval), "n": interval.n, "versus": versus}
-
-
-def compare(
-    main: Scorecard | None, other: Scorecard | None, slice: dict[str, str] | None = None
-) -> PairedDifference | None:
-    """The paired difference in execution accuracy on the examples both scorecards judged; None when there is none."""
-    if main is None or other is None:
-        return None
-    ours, theirs = main.values(MAIN, slice), other.values(MAIN, slice)
-    shared = [id for id in ours if id in theirs]
-    if not shared:
-        return None
-    return paired_bootstrap([ours[id] for id in shared], [theirs[id] for id in shared], resamples=4_000)
-
-
-def _difference(found: PairedDifference) -> dict[str, str]:
-    sure = "up" if found.low > 0 else "down" if found.high < 0 else "even"
+            versus.append({"role": role, **difference_text(difference)})
     return {
-        "points": points(found.difference),
-        "range": f"{points(found.low)} to {points(found.high)}",
-        "sure": sure,
-        "wins": f"{found.wins:,}",
-        "losses": f"{found.losses:,}",
+        "role": main_role,
+        "value": percent(interval.value),
+        "range": range_text(interval),
+        "n": interval.n,
+        "versus": versus,
     }
 
 
-def _subjects(cards: dict[str, Scorecard]) -> list[dict[str, Any]]:
+def _subjects(cards: Cards) -> list[dict[str, Any]]:
     return [
         {
             "role": role,
             "name": card.subject.name,
             "value": percent(interval.value),
-            "range": _range(interval),
+            "range": range_text(interval),
             "bar": interval_bar(interval.value, interval.low, interval.high, role),
         }
         for role, card in cards.items()
-        if (interval := card.metrics.get(MAIN)) is not None
+        if (interval := card.metrics.get(MAIN)) is not None and interval.n > 0
     ]
 
 
@@ -214,68 +200,6 @@ def _gate(gate: GateLine) -> dict[str, Any]:
     }
 
 
-def _metric_rows(cards: dict[str, Scorecard]) -> list[dict[str, Any]]:
-    rows = []
-    for metric in METRICS.values():
-        found = [card.metrics.get(metric.id) for card in cards.values()]
-        if any(interval is not None for interval in found):
-            show = percent if metric.high == 1.0 else lambda value: f"{value:.3g}"
-            cells = [
-                None if i is None else {"value": show(i.value), "range": f"{show(i.low)} to {show(i.high)}"} for i in found
-            ]
-            better = "lower is better" if metric.direction == "lower" else ""
-            rows.append({"label": metric.label, "about": metric.description, "better": better, "cells": cells})
-    return rows
-
-
-def _slices(
-    cards: dict[str, Scorecard], main: Scorecard | None, reference: Scorecard | None
-) -> list[dict[str, Any]]:
-    if main is None:
-        return []
-    order = {name: number for number, name in enumerate(_DIMENSIONS)}
-    dimensions = sorted(main.slices, key=lambda name: (order.get(name, len(order)), name))
-    return [
-        {
-            "title": _TITLES.get(name, name.replace("_", " ")),
-            "rows": [_slice_row(name, value, cards, main, reference) for value in list(main.slices[name])[:_SLICE_ROWS]],
-            "left_out": max(0, len(main.slices[name]) - _SLICE_ROWS),
-        }
-        for name in dimensions
-        if any(MAIN in metrics for metrics in main.slices[name].values())
-    ]
-
-
-def _slice_row(
-    name: str, value: str, cards: dict[str, Scorecard], main: Scorecard, reference: Scorecard | None
-) -> dict[str, Any]:
-    intervals = {role: card.slices.get(name, {}).get(value, {}).get(MAIN) for role, card in cards.items()}
-    found = next((intervals[role] for role, card in cards.items() if card is main), None)
-    others = [
-        (interval.value, role, f"{role} {percent(interval.value)}")
-        for role, interval in intervals.items()
-        if interval is not None and cards[role] is not main
-    ]
-    difference = compare(main, reference, {name: value})
-    return {
-        "value": value.replace("_", " ") if name in ("clause", "phrasing") else value,
-        "n": f"{found.n:,}" if found else "0",
-        "cells": [percent(interval.value) if interval is not None else "–" for interval in intervals.values()],
-        "bar": interval_bar(found.value, found.low, found.high, "challenger", others) if found else "",
-        "difference": _difference(difference) if difference is not None else None,
-    }
-
-
-def _errors(cards: dict[str, Scorecard]) -> list[dict[str, Any]]:
-    names = {name for card in cards.values() for name in card.errors}
-    last = list(cards.values())[-1] if cards else None
-    ordered = sorted(names, key=lambda name: (-last.errors.get(name, 0), name)) if last else []
-    return [
-        {"name": name.replace("_", " "), "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()]}
-        for name in ordered
-    ]
-
-
 def _stage(stage: StageLine) -> dict[str, Any]:
     losses = [loss for _, loss in stage.curve if loss is not None]
     return {
@@ -305,14 +229,19 @@ def _seconds(seconds: dict[str, float]) -> list[dict[str, Any]]:
     return rows + ([{"name": "total", "text": duration(total), "share": None}] if rows else [])
 
 
-def _range(interval: Interval) -> str:
-    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}%"
-
-
 def _number(value: float | str | None) -> str:
     if value is None:
         return "–"
     return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _when(created: str) -> str:
+    """ISO 8601 as a person reads it; other text stays as it is."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
 
 
 def _is_link(docs: str) -> bool:

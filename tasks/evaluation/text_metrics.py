@@ -12,16 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from tasks.sql.tokens import tokens
+
 _WORD = re.compile(r"[a-z0-9]+")
-_SQL_TOKEN = re.compile(
-    r"""
-    (?P<comment>--[^\n]*|/\*.*?(?:\*/|$))
-  | (?P<literal>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]\n]*\])
-  | (?P<word>[^\W\d]\w*|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
-  | (?P<operator><>|!=|<=|>=|==|\|\||<<|>>|->>|->|[^\s\w])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_AS_WRITTEN = frozenset({"string", "name"})  # a quoted name may be text to SQLite
 
 
 def words(text: str) -> list[str]:
@@ -31,14 +25,10 @@ def words(text: str) -> list[str]:
 
 def sql_tokens(sql: str) -> list[str]:
     """The tokens of a query: words lower-cased, literals and quoted names as written, comments and last `;` gone."""
-    tokens = []
-    for match in _SQL_TOKEN.finditer(sql):
-        if match.lastgroup == "comment":
-            continue
-        tokens.append(match.group() if match.lastgroup == "literal" else match.group().lower())
-    while tokens and tokens[-1] == ";":
-        tokens.pop()
-    return tokens
+    found = [token.group() if token.lastgroup in _AS_WRITTEN else token.group().lower() for token in tokens(sql)]
+    while found and found[-1] == ";":
+        found.pop()
+    return found
 
 
 def exact_match(gold: str, prediction: str) -> bool:

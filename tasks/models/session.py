@@ -16,12 +16,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.data.dataset import read_examples
+from tasks.data.example import Example
 from tasks.data.prompts import Prompter, PromptSpec
+from tasks.data.schema import PromptTooLong
 from tasks.models.generation import Generation, generate
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.process import child_main, write_atomically
 
 PROGRESS = "progress.json"
+NO_ANSWER = Generation("", 0, 0.0)
 
 
 class _Model(BaseModel):
@@ -58,18 +61,28 @@ def run(path: Path) -> None:
             _answer(job, subject, model, tokenizer, examples, work)
 
 
-def _answer(job: GenerationJob, subject: SubjectJob, base: Any, tokenizer: Any, examples: Sequence[Any], work: Path) -> None:
+def _answer(job: GenerationJob, subject: SubjectJob, base: Any, tokenizer: Any, examples: Sequence[Example], work: Path) -> None:
     prompter = Prompter(subject.prompt, tokenizer)
-    prompts = [prompter.render(e.schema, e.question, e.evidence) for e in examples]
+    prompts = [_prompt(prompter, e) for e in examples]
+    asked = [i for i, prompt in enumerate(prompts) if prompt]
     model = load_adapter(base, Path(subject.adapter)) if subject.adapter else base
 
     def progress(done: int, total: int) -> None:
         write_atomically(work / PROGRESS, {"role": subject.role, "done": done, "total": total})
 
-    answers = generate(model, tokenizer, prompts, job.max_new_tokens, job.batch_size, progress)
+    found = generate(model, tokenizer, [prompts[i] for i in asked], job.max_new_tokens, job.batch_size, progress)
     if subject.adapter:
         model.unload()
-    _write(work / subject.output, [e.id for e in examples], answers)
+    answers = dict(zip(asked, found, strict=True))
+    _write(work / subject.output, [e.id for e in examples], [answers.get(i, NO_ANSWER) for i in range(len(examples))])
+
+
+def _prompt(prompter: Prompter, example: Example) -> str:
+    """The prompt, or nothing where the schema does not fit: no answer is better than one to a cut question."""
+    try:
+        return prompter.render(example.schema, example.question, example.evidence)
+    except PromptTooLong:
+        return ""
 
 
 def _write(path: Path, ids: Sequence[str], answers: Sequence[Generation]) -> None:

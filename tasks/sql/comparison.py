@@ -29,9 +29,7 @@ from tasks.sql.parse import parse
 
 NAME = "strict-bag-v1"
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
-_SEARCH = 2_000  # column assignments tried before the search gives up,
-_SEARCH_ROWS = 4_000_000  # and rows looked at by it
-_SCAN = 2_000_000  # pairs of rows looked at by the tolerant matching
+_WORK = 4_000_000  # rows one comparison may look at, about two seconds
 
 Row = tuple[Any, ...]
 
@@ -55,9 +53,23 @@ def order_matters(gold_sql: str, dialect: str = "sqlite") -> bool:
     return isinstance(tree, exp.Query) and tree.args.get("order") is not None
 
 
-def compare(
-    gold: Execution, predicted: Execution, ordered: bool, segments: Sequence[Segment] | None = None
-) -> bool:
+class _GaveUp(Exception):
+    pass
+
+
+class _Work:
+    """What is left of the budget of one comparison; raises when it is spent."""
+
+    def __init__(self) -> None:
+        self.left = _WORK
+
+    def spend(self, rows: int) -> None:
+        self.left -= rows + 1
+        if self.left < 0:
+            raise _GaveUp
+
+
+def compare(gold: Execution, predicted: Execution, ordered: bool, segments: Sequence[Segment] | None = None) -> bool:
     """Whether two executed results agree under the rules above; False unless both ran.
 
     `segments` refine the order where it is known which rows tie; without them an ordered result must agree row by
@@ -72,27 +84,45 @@ def compare(
     if segments is None:
         segments = [Segment([row], 1) for row in gold.rows] if ordered else [Segment(gold.rows, len(gold.rows))]
     pool = [row for segment in segments for row in segment.rows]
-    for order in _permutations(pool, predicted.rows, len(gold.columns)):
-        rows = predicted.rows if order is None else [tuple(row[i] for i in order) for row in predicted.rows]
-        if fits(segments, rows):
-            return True
+    work = _Work()
+    try:
+        for order in _permutations(pool, predicted.rows, len(gold.columns), work):
+            rows = predicted.rows if order is None else [tuple(row[i] for i in order) for row in predicted.rows]
+            if _fits(segments, rows, work):
+                return True
+    except _GaveUp:
+        pass
     return False
 
 
 def fits(segments: Sequence[Segment], rows: list[Row]) -> bool:
     """Whether `rows`, cut by the segments' counts, are sub-bags of the segments in turn."""
+    try:
+        return _fits(segments, rows, _Work())
+    except _GaveUp:
+        return False
+
+
+def same_bag(one: list[Row], two: list[Row]) -> bool:
+    """Whether two lists of rows are equal as bags under the value rules."""
+    return fits([Segment(two, len(two))], one)
+
+
+def _fits(segments: Sequence[Segment], rows: list[Row], work: _Work) -> bool:
     at = 0
     for segment in segments:
-        if not bag_within(rows[at : at + segment.count], segment.rows):
+        part = rows[at : at + segment.count]
+        if len(part) != segment.count or not _bag_within(part, segment.rows, work):
             return False
         at += segment.count
     return at == len(rows)
 
 
-def bag_within(some: list[Row], pool: list[Row]) -> bool:
-    """Whether `some` is a sub-bag of `pool` under the value rules; with equal lengths this is equality of bags."""
+def _bag_within(some: list[Row], pool: list[Row], work: _Work) -> bool:
+    """Whether `some` is a sub-bag of `pool`; with equal lengths this is equality of bags."""
     if len(some) > len(pool):
         return False
+    work.spend(len(some) + len(pool))
     if len(some) == len(pool) == 1:
         return _close_rows(some[0], pool[0])
     wanted, there = Counter(some), Counter(pool)
@@ -102,19 +132,19 @@ def bag_within(some: list[Row], pool: list[Row]) -> bool:
     spare = list((there - wanted).elements())
     if not any(isinstance(value, float) for rows in (missing, spare) for row in rows for value in row):
         return False
-    return _tolerant(missing, spare)
+    return _tolerant(missing, spare, work)
 
 
-def _tolerant(some: list[Row], pool: list[Row]) -> bool:
+def _tolerant(some: list[Row], pool: list[Row], work: _Work) -> bool:
     groups: dict[Row, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
     for side, rows in enumerate((some, pool)):
         for row in rows:
             shape = tuple(("number",) if isinstance(value, (int, float)) else value for value in row)
             groups[shape][side].append(row)
-    return all(_pair(wanted, there) for wanted, there in groups.values())
+    return all(_pair(wanted, there, work) for wanted, there in groups.values())
 
 
-def _pair(wanted: list[Row], there: list[Row]) -> bool:
+def _pair(wanted: list[Row], there: list[Row], work: _Work) -> bool:
     """Give each wanted row a close row of its own, both lists sharing everything but their numbers."""
     if not wanted:
         return True
@@ -125,13 +155,12 @@ def _pair(wanted: list[Row], there: list[Row]) -> bool:
     there = sorted(there, key=lambda row: (row[lead], [row[i] for i in numeric]))
     keys = [row[lead] for row in there]
     used = [False] * len(there)
-    budget = _SCAN
     for row in sorted(wanted, key=lambda row: (row[lead], [row[i] for i in numeric])):
         slack = max(ABSOLUTE, abs(row[lead]) * RELATIVE * 1.01)
         at = bisect_left(keys, row[lead] - slack)
         while at < len(there) and (used[at] or not _close_rows(row, there[at])):
-            budget -= 1
-            if keys[at] > row[lead] + slack or budget < 0:
+            work.spend(1)
+            if keys[at] > row[lead] + slack:
                 return False
             at += 1
         if at == len(there):
@@ -153,19 +182,18 @@ def close(a: Any, b: Any) -> bool:
     return a == b
 
 
-def _permutations(pool: list[Row], rows: list[Row], width: int) -> Iterator[tuple[int, ...] | None]:
+def _permutations(pool: list[Row], rows: list[Row], width: int, work: _Work) -> Iterator[tuple[int, ...] | None]:
     """Column orders worth trying: the identity (None) first, then those whose columns and prefixes fit."""
     yield None
     if width < 2 or not rows:
         return
     ours, theirs = list(zip(*pool, strict=True)), list(zip(*rows, strict=True))
-    options = [[j for j in range(width) if _columnfits(theirs[j], ours[i])] for i in range(width)]
+    options = [[j for j in range(width) if _column_fits(theirs[j], ours[i], work)] for i in range(width)]
     if not all(options):
         return
     floats = [any(isinstance(value, float) for value in column) for column in ours]
     theirs_float = [any(isinstance(value, float) for value in column) for column in theirs]
     turns = sorted(range(width), key=lambda i: len(options[i]))
-    left = [min(_SEARCH, max(50, _SEARCH_ROWS // len(rows)))]
 
     def extend(chosen: dict[int, int]) -> Iterator[tuple[int, ...]]:
         if len(chosen) == width:
@@ -176,9 +204,7 @@ def _permutations(pool: list[Row], rows: list[Row], width: int) -> Iterator[tupl
         for j in options[target]:
             if j in chosen.values() or theirs[j] in tried:  # a twin column has been tried in this place
                 continue
-            left[0] -= 1
-            if left[0] < 0:
-                return
+            work.spend(len(pool) + len(rows))
             tried.add(theirs[j])
             wider = {**chosen, target: j}
             exact = [(i, k) for i, k in wider.items() if not floats[i] and not theirs_float[k]]
@@ -191,5 +217,5 @@ def _permutations(pool: list[Row], rows: list[Row], width: int) -> Iterator[tupl
     yield from extend({})
 
 
-def _columnfits(theirs: Row, ours: Row) -> bool:
-    return bag_within([(value,) for value in theirs], [(value,) for value in ours])
+def _column_fits(theirs: Row, ours: Row, work: _Work) -> bool:
+    return _bag_within([(value,) for value in theirs], [(value,) for value in ours], work)

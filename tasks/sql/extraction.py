@@ -15,8 +15,8 @@ from tasks.sql.tokens import TOKEN
 # What a statement starts with; stricter than one word, so that "With the table above" and "Create a list" are prose.
 _START = re.compile(
     r"""\b(?: SELECT\b
-      | WITH\s+(?:RECURSIVE\s+)?[\w"`\[\]]+\s*(?:\([^()]*\)\s*)?AS\s+(?:NOT\s+)?(?:MATERIALIZED\s*)?\(
-      | WITH\s+(?:RECURSIVE\s+)?[\w"`\[\]]+\s*(?:\([^()]*\)\s*)?AS\(
+      | WITH(?:\s|--[^\n]*\n|/\*.*?\*/)+(?:RECURSIVE\s+)?[\w"`\[\]]+\s*(?:\([^()]*\)\s*)?
+        AS\s*(?:(?:NOT\s+)?MATERIALIZED\s*)?\(
       | INSERT\s+(?:OR\s+\w+\s+)?INTO\b
       | REPLACE\s+INTO\b
       | UPDATE\s+(?:OR\s+\w+\s+)?[\w"`\[\].]+\s+SET\b
@@ -29,7 +29,7 @@ _START = re.compile(
       | PRAGMA\s+\w+
       | VACUUM\b(?=\s*(?:;|INTO\b|\Z))
       | EXPLAIN\s+(?:QUERY\s+PLAN\s+)?SELECT\b )""",
-    re.IGNORECASE | re.VERBOSE,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z0-9_+-]*[ \t]*\n|sqlite3?\b|sql\b)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -44,10 +44,13 @@ _STOP = re.compile(
 )
 # What may follow an empty line and still belong to the statement.
 _GOES_ON = frozenset(
-    "SELECT FROM WHERE GROUP ORDER HAVING LIMIT OFFSET UNION INTERSECT EXCEPT JOIN LEFT RIGHT INNER OUTER FULL CROSS NATURAL "
-    "ON USING AND OR NOT AS WINDOW RETURNING VALUES SET CASE WHEN THEN ELSE END INSERT UPDATE DELETE DEFAULT DO BEGIN".split()
+    {"SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT", "JOIN"}
+    | {"LEFT", "RIGHT", "INNER", "OUTER", "FULL", "CROSS", "NATURAL", "ON", "USING", "AND", "OR", "NOT", "AS", "WINDOW"}
+    | {"RETURNING", "VALUES", "SET", "CASE", "WHEN", "THEN", "ELSE", "END", "INSERT", "UPDATE", "DELETE", "DO", "BEGIN"}
 )
-_JOINS_A_QUERY = frozenset({"UNION", "ALL", "INTERSECT", "EXCEPT", "AS", "EXPLAIN", "PLAN", "BEGIN"})
+_NESTING = frozenset({"UNION", "INTERSECT", "EXCEPT", "AS", "EXPLAIN"})
+_OPEN_ENDS = frozenset(",(=<>|+-*/") | (_GOES_ON - {"END"})
+_JOINS_A_QUERY = _NESTING | {"ALL", "PLAN", "BEGIN"}
 
 
 def extract_sql(text: str) -> str:
@@ -90,10 +93,12 @@ def _begins(text: str, at: int) -> bool:
 def _is_nested(text: str, at: int) -> bool:
     before = text[max(0, at - 24) : at].rstrip()
     last = re.search(r"\w+\Z", before)
-    return before.endswith("(") or (last is not None and last.group().upper() in _JOINS_A_QUERY - {"ALL", "BEGIN", "PLAN"})
+    return before.endswith("(") or (last is not None and last.group().upper() in _NESTING)
 
 
 def _cut(text: str, start: int) -> str:
+    if text[start - 1 : start] == "`" and (close := text.find("`", start)) >= 0:  # inline code
+        return text[start:close].strip().rstrip(";").rstrip()
     return text[start : _end(text, start)].strip().rstrip(";").rstrip()
 
 
@@ -109,7 +114,7 @@ def _end(text: str, start: int) -> int:
         token = TOKEN.match(text, at)
         value, kind = token.group(), token.lastgroup
         word = value.upper() if kind == "word" else ""
-        if kind == "space" and depth <= 0 and value.count("\n") > 1 and not _goes_on(text, token.end()):
+        if kind == "space" and depth <= 0 and value.count("\n") > 1 and not _goes_on(text, token.end(), previous):
             return at
         if value == ";" and kind == "symbol" and not (trigger and previous != "END"):
             return at
@@ -119,7 +124,14 @@ def _end(text: str, start: int) -> int:
             if mains == 0:
                 return at
             mains -= 1
-        elif at > start and depth <= 0 and word and _restarts(text, at, previous, text[start:at]) and not trigger:
+        elif (
+            word
+            and word != "SELECT"
+            and at > start
+            and depth <= 0
+            and _restarts(text, at, previous, text[start:at])
+            and not trigger
+        ):
             return at
         if kind not in ("space", "comment"):
             previous = word or value
@@ -127,7 +139,9 @@ def _end(text: str, start: int) -> int:
     return len(text)
 
 
-def _goes_on(text: str, at: int) -> bool:
+def _goes_on(text: str, at: int, previous: str) -> bool:
+    if previous in _OPEN_ENDS:
+        return True
     following: Iterable[re.Match[str]] = (match for match in TOKEN.finditer(text, at) if match.lastgroup != "space")
     token = next(iter(following), None)
     if token is None:

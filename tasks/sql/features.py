@@ -26,7 +26,7 @@ _KINDS: tuple[tuple[type[exp.Expression], str], ...] = (
 class Features:
     """The parts of one statement.
 
-    `tables` are base tables in order of appearance, lower case, each once, without CTE names; `conditions` counts the
+    `tables` are base tables in the order of the tree, lower case, each once, without CTE names; `conditions` counts the
     leaf conditions of WHERE clauses; `subqueries` counts nested queries (CTE bodies and set operation branches apart).
     """
 

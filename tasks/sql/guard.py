@@ -23,7 +23,6 @@ _NEVER = frozenset(
         sqlite3.SQLITE_CREATE_VTABLE,
         sqlite3.SQLITE_DROP_VTABLE,
         sqlite3.SQLITE_ANALYZE,
-        sqlite3.SQLITE_REINDEX,
     }
 )
 _FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "sqlite_dbpage"})
@@ -39,6 +38,7 @@ _MESSAGES: tuple[tuple[str, Status], ...] = (
     ("unsafe use of", "forbidden"),
     ("too big", "resource_limit"),
     ("too large", "resource_limit"),
+    ("too many columns in", "resource_limit"),
     ("too many terms", "resource_limit"),
     ("too many references", "resource_limit"),
     ("too many from clause", "resource_limit"),

@@ -44,7 +44,7 @@ def judge_many(
 ) -> list[Judgement]:
     """Judge all jobs in guarded worker processes, in order, none lost; `progress(done, total)` is called as they come.
 
-    For repeated calls keep a `JudgePool`: starting its workers takes about half a second.
+    For many small calls keep a `JudgePool`, which starts its workers once.
     """
     with JudgePool(limits, workers) as pool:
         return pool.judge(jobs, progress)
@@ -78,17 +78,29 @@ class _Database:
 class JudgeSession:
     """Judges job after job, keeping databases open and gold results at hand; for one thread.
 
-    `phase` is called with "gold" or "prediction" before each step, so that a watcher knows whose fault a hang is.
+    `announce` is called with "gold" or "prediction" before each step, so that a watcher knows whose fault a hang is.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, phase: Callable[[str], None] = lambda name: None) -> None:
-        self._limits, self._phase = limits, phase
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, announce: Callable[[str], None] | None = None) -> None:
+        self._limits, self._announce, self._phase = limits, announce, "gold"
         self._databases: OrderedDict[tuple[str | None, str, str, str], _Database] = OrderedDict()
 
     def close(self) -> None:
         """Close every database; the session can be used again."""
         while self._databases:
             self._drop(self._databases.popitem()[1])
+
+    def _step(self) -> None:
+        if self._announce is not None:
+            self._announce(self._phase)
+
+    def _run(self, connection: sqlite3.Connection, sql: str, writable: bool = False) -> Execution:
+        self._step()
+        return run_query(connection, sql, self._limits, writable=writable)
+
+    def _state(self, connection: sqlite3.Connection) -> State:
+        self._step()
+        return read_state(connection, self._limits)
 
     @staticmethod
     def _drop(database: _Database) -> None:
@@ -97,19 +109,19 @@ class JudgeSession:
 
     def judge(self, job: Job) -> Judgement:
         """The judgement of one job; whatever is wrong with the job is in it."""
-        self._phase("gold")
+        self._phase = "gold"
         database = self._database(job)
         if database.connection is None:
-            gold = _Gold(job.gold, Execution("schema_error", message=database.problem), False, False)
-            return _judgement(job, job.prediction, gold, Execution("schema_error", message=database.problem), False, None)
+            nothing = Execution("schema_error", message=database.problem)
+            return _judgement(job, job.prediction, _Gold(job.gold, nothing, False, False), nothing, False, None)
         connection = database.connection
         gold = database.golds.get(job.gold) or self._run_gold(connection, job)
         database.golds[job.gold] = gold
         sql = to_sqlite(job.prediction, job.dialect) if gold.transpiled else job.prediction
         if gold.writes:
             return self._judge_change(connection, job, gold, sql)
-        self._phase("prediction")
-        predicted = run_query(connection, sql, self._limits)
+        self._phase = "prediction"
+        predicted = self._run(connection, sql)
         match: bool | None = None
         if gold.status != "failed":
             match = predicted.status == "ok" and self._matches(connection, gold, sql, predicted)
@@ -123,6 +135,7 @@ class JudgeSession:
         while len(self._databases) >= _OPEN:
             self._drop(self._databases.popitem(last=False)[1])
         try:
+            self._step()
             found = _Database(self._open(job))
         except UserError as error:
             found = _Database(None, str(error))
@@ -150,29 +163,29 @@ class JudgeSession:
         return gold
 
     def _gold_read(self, connection: sqlite3.Connection, sql: str) -> _Gold:
-        return _Gold(sql, run_query(connection, sql, self._limits), writes=False, transpiled=False)
+        return _Gold(sql, self._run(connection, sql), writes=False, transpiled=False)
 
     def _gold_change(self, connection: sqlite3.Connection, sql: str) -> _Gold:
         with closing(clone(connection)) as copy:
             try:
-                before = read_state(copy, self._limits)
-                execution = run_query(copy, sql, self._limits, writable=True)
-                after = read_state(copy, self._limits)
+                before = self._state(copy)
+                execution = self._run(copy, sql, writable=True)
+                after = self._state(copy)
             except OverflowError as error:
                 return _Gold(sql, Execution("resource_limit", message=str(error)), True, False)
         return _Gold(sql, execution, True, False, after, not same_state(before, after))
 
     def _judge_change(self, connection: sqlite3.Connection, job: Job, gold: _Gold, sql: str) -> Judgement:
         """Gold changes data: the prediction must leave its own clone in gold's state, and return gold's rows."""
-        self._phase("prediction")
+        self._phase = "prediction"
         with closing(clone(connection)) as copy:
-            predicted = run_query(copy, sql, self._limits, writable=True)
+            predicted = self._run(copy, sql, writable=True)
             prepares = self._prepares(copy, sql, predicted, True)
             match: bool | None = None
             if gold.status != "failed":
                 match = predicted.status == "ok" and writes(sql) and gold.state is not None
                 try:
-                    match = match and same_state(gold.state, read_state(copy, self._limits))
+                    match = match and same_state(gold.state, self._state(copy))
                 except OverflowError as error:
                     match, predicted = False, Execution("resource_limit", message=str(error))
                 if match and gold.execution.columns:  # RETURNING
@@ -181,6 +194,7 @@ class JudgeSession:
 
     def _prepares(self, connection: sqlite3.Connection, sql: str, predicted: Execution, writable: bool) -> bool:
         if predicted.status in ("timeout", "resource_limit", "sql_error"):
+            self._step()
             return compiles(connection, sql, self._limits, writable=writable)
         return predicted.status == "ok"
 
@@ -204,22 +218,20 @@ class JudgeSession:
         plan = keyed(gold.sql, len(gold.execution.columns))
         if plan is None:
             return None
-        self._phase("prediction")  # gold itself has run: what is lost from here on is one comparison
-        return segments(gold.execution, run_query(connection, plan.sql, self._limits), plan)
+        self._phase = "prediction"  # gold itself has run: what is lost from here on is one comparison
+        return segments(gold.execution, self._run(connection, plan.sql), plan)
 
     def _backwards(self, connection: sqlite3.Connection, sql: str) -> Execution:
         connection.set_authorizer(None)
         connection.execute("PRAGMA reverse_unordered_selects = ON")
         try:
-            return run_query(connection, sql, self._limits)
+            return self._run(connection, sql)
         finally:
             connection.set_authorizer(None)
             connection.execute("PRAGMA reverse_unordered_selects = OFF")
 
 
-def _judgement(
-    job: Job, sql: str, gold: _Gold, predicted: Execution, prepares: bool, match: bool | None
-) -> Judgement:
+def _judgement(job: Job, sql: str, gold: _Gold, predicted: Execution, prepares: bool, match: bool | None) -> Judgement:
     expected = gold.execution
     both_ran = expected.status == "ok" and predicted.status == "ok"
     if gold.writes:

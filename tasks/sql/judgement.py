@@ -64,6 +64,11 @@ class Judgement:
     gold_message: str = ""
 
 
+def to_row(value: Job | Judgement) -> dict[str, Any]:
+    """The fields of a job or judgement as a JSON object (`dataclasses.asdict` copies deeply, ten times slower)."""
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
 def preview(rows: list[Row]) -> list[list[Any]]:
     """The first rows with every value fit for JSON in UTF-8: blobs as hex, long and undecodable text made safe."""
     return [[_safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]

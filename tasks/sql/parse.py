@@ -25,7 +25,9 @@ WRITING = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", 
 _STARTS = WRITING | {"SELECT", "WITH", "VALUES"}
 _TREES = (exp.Query, exp.Values, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter)
 # Statements of SQLite that sqlglot keeps as an unparsed command.
-_COMMAND = re.compile(r"ALTER\s+TABLE\s+\S+\s+(ADD|DROP|RENAME)\s+\S|CREATE\s+(TEMP\w*\s+)?TRIGGER\s.*\bEND$", re.I | re.S)
+_COMMAND = re.compile(
+    r"ALTER\s+TABLE\s+\S+\s+(ADD|DROP|RENAME)\s+\S|CREATE\s+(TEMP\w*\s+)?TRIGGER\s.*\bEND$", re.IGNORECASE | re.DOTALL
+)
 
 # sqlglot warns on every statement it keeps as a command; whether that is acceptable is decided here instead.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """The state of a database, for judging statements that change data: two statements are equal if their effects are.
 
-Limits: rows that SQLite keeps for itself (`sqlite_sequence`, statistics) are left out; row ids are not compared.
+Limits: rows that SQLite keeps for itself (`sqlite_sequence`, statistics) and temporary tables are left out; row ids and
+table constraints are not compared.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
-from tasks.sql.comparison import Row, bag_within
+from tasks.sql.comparison import Row, same_bag
 from tasks.sql.executor import Execution, Limits, run_query
 
 
@@ -32,7 +33,7 @@ class State:
 
 
 def read_state(connection: sqlite3.Connection, limits: Limits) -> State:
-    """The whole state of a database within `limits` per table, rows up to a hundredfold. Raises OverflowError beyond."""
+    """The whole state of a database; a table may have a hundred times `limits.rows`. Raises OverflowError beyond."""
     wide = limits.model_copy(update={"rows": limits.rows * 100})
     listed = run_query(connection, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name", wide)
     tables, views, objects = {}, {}, {}
@@ -69,10 +70,12 @@ def _columns(connection: sqlite3.Connection, quoted: str) -> tuple[Row, ...]:
 def _normal(sql: str | None) -> str:
     """Text with its spacing, case and quotes of names evened out; string literals stay as they are."""
     parts = re.split(r"('[^']*(?:''[^']*)*')", sql or "")
-    return "".join(
-        part if i % 2 else re.sub(r"\s*([(),=<>;])\s*", r"\1", re.sub(r"\s+", " ", re.sub(r'["`\[\]]', "", part))).lower()
-        for i, part in enumerate(parts)
-    ).strip()
+    return "".join(part if at % 2 else _normal_code(part) for at, part in enumerate(parts)).strip()
+
+
+def _normal_code(code: str) -> str:
+    code = re.sub(r"\s+", " ", re.sub(r'["`\[\]]', "", code))
+    return re.sub(r"\s*([(),=<>;])\s*", r"\1", code).lower()
 
 
 def same_state(one: State, two: State) -> bool:
@@ -82,9 +85,6 @@ def same_state(one: State, two: State) -> bool:
 
 def _same(one: dict[str, Relation], two: dict[str, Relation]) -> bool:
     return one.keys() == two.keys() and all(
-        left.columns == right.columns
-        and left.problem == right.problem
-        and len(left.rows) == len(right.rows)
-        and bag_within(left.rows, right.rows)
+        left.columns == right.columns and left.problem == right.problem and same_bag(left.rows, right.rows)
         for left, right in ((one[name], two[name]) for name in one)
     )

@@ -1,7 +1,8 @@
-"""A judging worker process: reads chunks of jobs as JSON lines, answers with one line a judgement.
+"""A judging worker process: reads chunks of jobs as JSON lines, answers with one line each.
 
-Started by `tasks.sql.workers` as a plain Python process, so that it loads nothing of its parent's. An answer is
-`{"phase": name}` before each step and `{"done": judgement}` after each job.
+Started by `tasks.sql.workers` as a plain Python process, so that it loads nothing of its parent's. A line is
+a judgement; between them stand the bare words `gold` and `prediction`, so that the parent sees that work goes on and
+knows whose fault a hang is.
 
 Limits: process limits hold on Linux; macOS refuses RLIMIT_AS, there the executor's own limits remain.
 """
@@ -9,18 +10,18 @@ Limits: process limits hold on Linux; macOS refuses RLIMIT_AS, there the executo
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
 import sqlite3
 import sys
-from typing import Any
+import time
 
 from tasks.sql.executor import Limits
 from tasks.sql.judge import JudgeSession
-from tasks.sql.judgement import Job
+from tasks.sql.judgement import Job, to_row
 
+_QUIET = 0.2  # seconds a worker may work on in one phase without saying so
 _SLACK_MB = 256  # Python's own copies of rows on top of what SQLite may use
 
 
@@ -48,17 +49,28 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # nothing but answers may reach the parent
 
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
+    said, phase = time.monotonic(), ""
+
+    def say(line: str) -> None:
+        nonlocal said
+        answers.write(line + "\n")
         answers.flush()
+        said = time.monotonic()
+
+    def announce(name: str) -> None:
+        nonlocal phase
+        if name != phase or time.monotonic() - said > _QUIET:
+            phase = name
+            say(name)
 
     limits = Limits.model_validate_json(sys.stdin.readline())
-    session = JudgeSession(limits, lambda name: answer({"phase": name}))
+    session = JudgeSession(limits, announce)
     limit_process(limits.memory_mb)
-    answer({"ready": True})
+    say("ready")
     for line in sys.stdin:
         for fields in json.loads(line):
-            answer({"done": dataclasses.asdict(session.judge(Job(**fields)))})
+            phase = "gold"  # the parent takes it for granted
+            say(json.dumps(to_row(session.judge(Job(**fields)))))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Limits: a pool is for one thread at a time.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import selectors
@@ -18,13 +17,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.errors import NightshiftError
 from tasks.sql.executor import DEFAULT_LIMITS, Limits, Status
-from tasks.sql.judgement import Job, Judgement
+from tasks.sql.judgement import Job, Judgement, to_row
 from tasks.sql.parse import parse
 
 CHUNK = 50
@@ -40,7 +39,7 @@ class _Worker:
         root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.sql.worker"],
+            [sys.executable, "-P", "-m", "tasks.sql.worker"],  # -P: no module of the current folder shadows ours
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -61,16 +60,16 @@ class _Worker:
     def give(self, numbers: Sequence[int], jobs: Sequence[Job]) -> None:
         self.jobs.extend(numbers)
         self.heard, self.phase = time.monotonic(), "gold"
-        self._send([dataclasses.asdict(jobs[number]) for number in numbers])
+        self._send([to_row(jobs[number]) for number in numbers])
 
-    def answers(self) -> Iterator[dict[str, Any]] | None:
+    def lines(self) -> list[bytes] | None:
         """What the worker has said since the last call; None when its output has ended."""
         data = os.read(self.process.stdout.fileno(), 1 << 20)
         self.heard = time.monotonic()
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return map(json.loads, lines)
+        return lines
 
     def stop(self) -> None:
         self.process.kill()
@@ -134,24 +133,22 @@ class JudgePool:
                     selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
             for key, _ in selector.select(timeout=0.1):
                 worker = key.data
-                said = worker.answers()
+                said = worker.lines()
                 if said is None:
                     worker.heard = -1.0
                     continue
-                for answer in said:
-                    if "done" in answer:
-                        results[worker.jobs.popleft()] = Judgement(**answer["done"])
-                        finished += 1
+                for line in said:
+                    if line.startswith(b"{"):
+                        results[worker.jobs.popleft()] = Judgement(**json.loads(line))
                         worker.phase = "gold"
-                    elif "phase" in answer:
-                        worker.phase = answer["phase"]
-                    else:
+                        finished += 1
+                    elif line == b"ready":
                         worker.ready = True
+                    else:
+                        worker.phase = line.decode("ascii")
         return finished
 
-    def _replace_silent(
-        self, chunks: deque[list[int]], jobs: Sequence[Job], results: list[Judgement | None]
-    ) -> int:
+    def _replace_silent(self, chunks: deque[list[int]], jobs: Sequence[Job], results: list[Judgement | None]) -> int:
         """Kill what hangs, bury what died, start replacements; returns how many jobs were given up."""
         lost = 0
         for place, worker in enumerate(self._workers):

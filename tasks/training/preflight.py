@@ -13,6 +13,7 @@ from typing import Any
 from infra.errors import NightshiftError, UserError
 from tasks.data.example import Example
 from tasks.data.prompts import Prompter
+from tasks.data.schema import PromptTooLong
 from tasks.sql.features import features
 from tasks.sql.parse import parse
 
@@ -36,9 +37,12 @@ def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, m
     for example in examples:
         parsed = parse(example.sql, example.dialect)
         keep = features(parsed.tree).tables if parsed.tree is not None else ()
-        prompt = tokenizer(
-            prompter.render(example.schema, example.question, example.evidence, keep), add_special_tokens=False
-        )["input_ids"]
+        try:
+            text = prompter.render(example.schema, example.question, example.evidence, keep)
+        except PromptTooLong:
+            dropped += 1
+            continue
+        prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
         answer = tokenizer(prompter.completion(example.sql), add_special_tokens=False)["input_ids"]
         if len(prompt) + len(answer) > max_length:
             dropped += 1

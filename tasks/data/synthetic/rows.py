@@ -86,12 +86,11 @@ def _draw(rng: random.Random, column: Column, count: int) -> Sequence[Value]:
         return _categories(rng, column.values, count)
     if column.role == "flag":
         return _categories(rng, (0, 1), count)
-    assert column.low is not None and column.high is not None  # noqa: PT018 - the loader gives every other role a range
-    if column.role == "year":
-        return [_recent(rng, int(column.low), int(column.high)) for _ in range(count)]
-    if column.role == "date":
-        return [_date(rng, int(column.low), int(column.high)) for _ in range(count)]
-    return _measures(rng, column, count)
+    if column.role == "measure":
+        return _measures(rng, column, count)
+    first, last = int(column.low or 0), int(column.high or 0)  # the loader gives every year and date a range
+    draw = _recent if column.role == "year" else _date
+    return [draw(rng, first, last) for _ in range(count)]
 
 
 def _categories(rng: random.Random, values: Sequence[Value], count: int) -> list[Value]:
@@ -109,16 +108,16 @@ def _uneven(count: int) -> list[float]:
 
 def _measures(rng: random.Random, column: Column, count: int) -> list[Value]:
     low, high, decimals = column.low or 0.0, column.high or 0.0, column.decimals
-    # People round: 43,820 rather than 43,817 where the range runs to tens of thousands.
-    step = 10.0 ** max(-decimals, math.floor(math.log10(high - low)) - 3)
+    wide = low > 0 and high / low >= _WIDE
     mode = rng.uniform(low, high)
     drawn: list[Value] = []
     for _ in range(count):
         if drawn and rng.random() < _REPEAT:
             drawn.append(rng.choice(drawn))
             continue
-        wide = low > 0 and high / low >= _WIDE
         raw = math.exp(rng.uniform(math.log(low), math.log(high))) if wide else rng.triangular(low, high, mode)
+        # People round to about four digits: 43,820 rather than 43,817.
+        step = 10.0 ** max(-decimals, math.floor(math.log10(raw if wide else high - low)) - 3)
         number = min(high, max(low, round(raw / step) * step))
         drawn.append(round(number, decimals) if decimals else round(number))
     return drawn
@@ -134,10 +133,9 @@ def _date(rng: random.Random, first: int, last: int) -> str:
     return (start + datetime.timedelta(days=rng.randrange((end - start).days + 1))).isoformat()
 
 
-def _references(
-    rng: random.Random, table: Table, above: dict[str, list[dict[str, Value]]]
-) -> dict[str, list[Value]]:
-    """Keys of parents for every reference column: popular parents, childless parents, no pair of keys twice.
+def _references(rng: random.Random, table: Table, above: dict[str, list[dict[str, Value]]]) -> dict[str, list[Value]]:
+    """Keys of parents for every reference column: popular parents, childless parents, and no pair of keys
+    twice (as long as `_TRIES` draws find a new one).
 
     Two references to the same parent never name the same row (a team does not play itself).
     """

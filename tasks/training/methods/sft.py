@@ -48,9 +48,34 @@ def train_sft(
 
     Checkpoints go to `folder`; an interrupted run with the same folder continues from the last whole one.
     """
+    import torch
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
+
+    class AnswerLossTrainer(SFTTrainer):
+        """SFTTrainer whose loss on a CPU looks at the answer's positions alone.
+
+        TRL scores only them where it has Triton kernels; without, it projects every position onto the vocabulary and
+        masks afterwards, in float32, which took a quarter of a step here. The loss is the same token mean.
+        """
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if return_outputs or inputs["input_ids"].device.type != "cpu":
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            causal = self.accelerator.unwrap_model(model).get_base_model()
+            labels = inputs["labels"][:, 1:]
+            answer = labels != -100
+            dtype = torch.bfloat16 if precision.autocast == "bfloat16" else None
+            with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+                hidden = causal.base_model(
+                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+                ).last_hidden_state[:, :-1]
+                logits = causal.get_output_embeddings()(hidden[answer])
+            loss = torch.nn.functional.cross_entropy(logits.float(), labels[answer], reduction="sum")
+            return loss / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
 
     class Follow(TrainerCallback):
         """Marks whole checkpoints and reports progress."""
@@ -92,7 +117,7 @@ def train_sft(
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = SFTTrainer(
+    trainer = AnswerLossTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(rows),

@@ -1,0 +1,188 @@
+"""The feature frame: what validation looks at, a narrow row of numbers and states for each example.
+
+Everything slow (parsing, building databases, executing gold) happens here, once and grouped, so that expectations are
+plain column checks. Equal rows are counted from the first that is sound: the order of the sources is their trust.
+
+Limits: gold runs in this process under the executor's guard, on the rows that its own `setup` gives; a schema without
+rows still proves that its tables and columns exist. Dialects other than SQLite are transpiled before they run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from infra.errors import UserError
+from tasks.data.dedupe import question_key
+from tasks.data.example import Example
+from tasks.data.schema import parse_schema
+from tasks.sql.executor import Execution, Limits, clone, open_database, run_query
+from tasks.sql.features import features
+from tasks.sql.parse import parse, to_sqlite
+
+# Validation meets every row of every source: a gold query that needs longer is not one to train on.
+DEFAULT_LIMITS = Limits(seconds=2.0)
+
+
+class FeatureRow(TypedDict):
+    """One row of the frame. None means that the question does not arise: there is no text, or nothing to run."""
+
+    record: int  # position of the example, from 0: the index by which expectations name it
+    id: str
+    question_chars: int | None
+    schema_chars: int | None
+    sql_chars: int | None
+    parse_status: str  # of tasks.sql.parse; ok unasked for a query that SQLite runs
+    parses: bool
+    statement: str | None  # select, insert, ... when it parses
+    schema_status: str | None  # ok, unreadable (no DDL), broken (does not run in SQLite), broken_setup
+    runs: str | None  # status of executing gold on its own schema and setup
+    runs_ok: bool | None
+    result_rows: int | None
+    repeated_id: bool  # an earlier example has this id
+    repeats: str  # same or conflict: an earlier sound example asks this of the same schema, with the same or other SQL
+    sql_in_question: bool  # the label stands in the input
+
+
+COLUMNS: tuple[str, ...] = tuple(FeatureRow.__annotations__)
+
+
+def feature_rows(
+    examples: Sequence[Example], *, execute: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> list[FeatureRow]:
+    """The features of `examples`, in their order.
+
+    With `execute` each (schema, setup) is built once and every gold query of it runs there; without it `runs` stays
+    None and a schema is only read. Never raises on bad data.
+    """
+    rows = [_static(record, example) for record, example in enumerate(examples)]
+    databases: dict[tuple[str, str, str], list[int]] = {}
+    for record, example in enumerate(examples):
+        databases.setdefault((example.schema, example.setup, example.dialect), []).append(record)
+    for (schema, setup, dialect), records in databases.items():
+        status, connection = _database(schema, setup, dialect, execute, limits)
+        try:
+            gold: dict[str, dict[str, Any]] = {}
+            for record in records:
+                sql = examples[record].sql
+                if sql not in gold:
+                    gold[sql] = _gold(sql, dialect, connection, limits)
+                rows[record].update(gold[sql], schema_status=status)  # type: ignore[typeddict-item]
+        finally:
+            if connection is not None:
+                connection.close()
+    _mark_repeats(rows, examples)
+    return rows
+
+
+def _static(record: int, example: Example) -> FeatureRow:
+    return {
+        "record": record,
+        "id": example.id,
+        "question_chars": len(example.question.strip()) or None,
+        "schema_chars": len(example.schema.strip()) or None,
+        "sql_chars": len(example.sql.strip()) or None,
+        "parse_status": "",
+        "parses": False,
+        "statement": None,
+        "schema_status": None,
+        "runs": None,
+        "runs_ok": None,
+        "result_rows": None,
+        "repeated_id": False,
+        "repeats": "",
+        "sql_in_question": _contains(example.question, example.sql),
+    }
+
+
+def _contains(question: str, sql: str) -> bool:
+    wanted = " ".join(sql.lower().split()).rstrip("; ")
+    return bool(wanted) and wanted in " ".join(question.lower().split())
+
+
+def _database(
+    schema: str, setup: str, dialect: str, execute: bool, limits: Limits
+) -> tuple[str | None, sqlite3.Connection | None]:
+    """The state of a schema, and its database when it is to be used and can be built."""
+    if not schema.strip():
+        return None, None
+    try:
+        parse_schema(schema, dialect)
+        status = "ok"
+    except (UserError, RecursionError):
+        status = "unreadable"
+    if not execute:
+        return status, None
+    ddl = _for_sqlite(schema, dialect)
+    try:
+        return status, open_database(ddl, _for_sqlite(setup, dialect), limits=limits)
+    except UserError:
+        pass
+    try:  # who is to blame, the schema or its rows?
+        open_database(ddl, limits=limits).close()
+    except UserError:
+        return "broken", None
+    return "broken_setup", None
+
+
+def _for_sqlite(sql: str, dialect: str) -> str:
+    return sql if dialect == "sqlite" else to_sqlite(sql, dialect)
+
+
+def _gold(sql: str, dialect: str, connection: sqlite3.Connection | None, limits: Limits) -> dict[str, Any]:
+    """The columns that one gold query sets.
+
+    A query that SQLite runs read-only is one statement and a SELECT: the parser, forty times slower, is only asked
+    about the others.
+    """
+    outcome = None
+    if connection is not None and dialect == "sqlite":
+        outcome = run_query(connection, sql, limits)
+        if outcome.status == "ok":
+            return _columns("ok", "select", outcome)
+    parsed = parse(sql, dialect)
+    if parsed.tree is None:
+        return _columns(parsed.status, None, None)
+    statement = features(parsed.tree).kind
+    if connection is not None and statement != "select":  # gold that changes data does so on a copy of its own
+        copy = clone(connection)
+        outcome = run_query(copy, _for_sqlite(sql, dialect), limits, writable=True)
+        copy.close()
+    elif connection is not None and outcome is None:
+        outcome = run_query(connection, _for_sqlite(sql, dialect), limits)
+    return _columns("ok", statement, outcome)
+
+
+def _columns(parse_status: str, statement: str | None, outcome: Execution | None) -> dict[str, Any]:
+    return {
+        "parse_status": parse_status,
+        "parses": parse_status == "ok",
+        "statement": statement,
+        "runs": outcome.status if outcome else None,
+        "runs_ok": outcome.status == "ok" if outcome else None,
+        "result_rows": len(outcome.rows) if outcome and outcome.status == "ok" else None,
+    }
+
+
+def _mark_repeats(rows: list[FeatureRow], examples: Sequence[Example]) -> None:
+    ids: set[str] = set()
+    first: dict[tuple[str, str], Example] = {}
+    for row, example in zip(rows, examples, strict=True):
+        row["repeated_id"] = example.id in ids
+        ids.add(example.id)
+        if not row["parses"] or row["runs_ok"] is False:
+            continue  # an unsound row contradicts nobody
+        known = first.setdefault(question_key(example), example)
+        if known is not example:
+            same = known.sql == example.sql or _plain(known) == _plain(example)
+            row["repeats"] = "same" if same else "conflict"
+
+
+def _plain(example: Example) -> str:
+    """The SQL in one spelling: white space, keyword case and optional words aside."""
+    tree = parse(example.sql, example.dialect).tree
+    try:
+        return tree.sql("sqlite", comments=False).lower() if tree is not None else example.sql
+    except RecursionError:
+        return example.sql

@@ -1,0 +1,180 @@
+"""Generate questions with gold SQL over the synthetic databases.
+
+Every gold query is run on the filled database and kept only when its answer is non-trivial. Test domains are chosen
+by hash, so no database, table layout or value of a test row occurs in training. Each database is generated on its own,
+row after row: asking for more rows keeps the earlier ones. Limits: SQLite only, English only, one gold per question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import sqlite3
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.errors import UserError
+from tasks.data.example import DIFFICULTIES, Example
+from tasks.data.synthetic.draw import Draw, NoFit
+from tasks.data.synthetic.phrasing import fill_phrasing, is_held_out
+from tasks.data.synthetic.rows import Filled, fill
+from tasks.data.synthetic.schema import SyntheticDatabase, load_databases
+from tasks.data.synthetic.shape import Shape
+from tasks.data.synthetic.shapes import all_shapes
+
+Split = Literal["train", "validation", "test"]
+
+MAXIMUM_ROWS = 100
+TRIES = 12  # attempts at one shape before the next shape has its turn
+
+
+class GenerateSpec(BaseModel):
+    """How much to generate, and what is kept for test."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(7, description="seed of the rows and of the questions; the splits do not depend on it")
+    train_per_database: int = Field(40, ge=0, description="training rows of each training database")
+    validation_per_database: int = Field(24, ge=0, description="validation rows of each validation database")
+    test_per_database: int = Field(16, ge=0, description="test rows of each database of a test domain")
+    unseen_phrasing_share: float = Field(0.5, ge=0, le=1, description="share of test rows with held-out phrasings")
+    test_domain_share: float = Field(0.2, ge=0, le=1, description="probability of a domain to be kept for test, by hash")
+    validation_database_share: float = Field(
+        0.1, ge=0, le=1, description="probability of a database of a training domain to be kept for validation, by hash"
+    )
+    domains: tuple[str, ...] = Field((), description="only these domains; empty: all of them")
+
+
+def generate(spec: GenerateSpec) -> list[Example]:
+    """The rows of all splits, databases in order of their ids; `tags["split"]` says which split a row is in.
+
+    Raises UserError when `spec.domains` names a domain that does not exist.
+    """
+    databases = load_databases()
+    unknown = set(spec.domains) - {database.domain for database in databases}
+    if unknown:
+        known = ", ".join(sorted({database.domain for database in databases}))
+        raise UserError(f"no synthetic domain {', '.join(sorted(unknown))}; there are {known}")
+    examples: list[Example] = []
+    for database in databases:
+        if not spec.domains or database.domain in spec.domains:
+            examples += generate_for(database, split_of(database, spec), spec)
+    return examples
+
+
+def split_of(database: SyntheticDatabase, spec: GenerateSpec) -> Split:
+    """The split of a whole database: a hash of its domain, then of its id, so that adding others moves nothing."""
+    if _fraction(f"test domain/{database.domain}") < spec.test_domain_share:
+        return "test"
+    if _fraction(f"validation database/{database.id}") < spec.validation_database_share:
+        return "validation"
+    return "train"
+
+
+def generate_for(database: SyntheticDatabase, split: Split, spec: GenerateSpec) -> list[Example]:
+    """The rows of one database as one split; fewer than asked for only when it offers no more questions."""
+    count = {
+        "train": spec.train_per_database,
+        "validation": spec.validation_per_database,
+        "test": spec.test_per_database,
+    }[split]
+    if not count:
+        return []
+    filled = _filled(database, spec.seed)
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(filled.schema + filled.setup)
+        return list(itertools.islice(_rows(database, filled, connection, split, spec), count))
+    finally:
+        connection.close()
+
+
+@lru_cache(maxsize=512)
+def _filled(database: SyntheticDatabase, seed: int) -> Filled:
+    return fill(database, seed)
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) from the hash of `text`."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _rows(
+    database: SyntheticDatabase, filled: Filled, connection: sqlite3.Connection, split: Split, spec: GenerateSpec
+) -> Iterator[Example]:
+    """Rows without end (until nothing new can be found): difficulties and shapes take turns."""
+    rng = random.Random(hashlib.sha256(f"{spec.seed}/{database.id}/{split}".encode()).digest())
+    queues = {level: _turns(rng, [s for s in all_shapes() if s.difficulty == level]) for level in DIFFICULTIES}
+    asked: set[str] = set()
+    made = dict.fromkeys(DIFFICULTIES, 0)
+    for level in itertools.cycle(DIFFICULTIES):
+        if not queues:
+            return
+        if level not in queues:
+            continue
+        # Spreads the share evenly over the rows of a difficulty, so that every prefix has about the same share.
+        number = made[level]
+        unseen = split == "test" and int((number + 1) * spec.unseen_phrasing_share) > int(number * spec.unseen_phrasing_share)
+        patience = 2 * sum(shape.difficulty == level for shape in all_shapes())
+        for shape in itertools.islice(queues[level], patience):
+            found = _attempt(shape, database, filled, connection, rng, unseen, asked)
+            if found is not None:
+                break
+        else:
+            del queues[level]
+            continue
+        question, sql = found
+        asked.add(question)
+        made[level] += 1
+        yield Example(
+            id=f"{database.id}-{shape.id}-{len(asked) - 1}",
+            db_id=database.id,
+            question=question,
+            schema=filled.schema,
+            sql=sql,
+            setup=filled.setup,
+            source="synthetic",
+            difficulty=level,
+            domain=database.domain,
+            tags={"split": split, "shape": shape.id, "phrasing": "unseen" if unseen else "seen"},
+        )
+
+
+def _turns(rng: random.Random, shapes: list[Shape]) -> Iterator[Shape]:
+    """Every shape once a round, rounds in a random order."""
+    while shapes:
+        yield from rng.sample(shapes, len(shapes))
+
+
+def _attempt(
+    shape: Shape,
+    database: SyntheticDatabase,
+    filled: Filled,
+    connection: sqlite3.Connection,
+    rng: random.Random,
+    unseen: bool,
+    asked: set[str],
+) -> tuple[str, str] | None:
+    """A new question with its SQL, or None after `TRIES` attempts."""
+    usable = [text for i, text in enumerate(shape.phrasings) if is_held_out(shape.id, i) == unseen]
+    for _ in range(TRIES):
+        draw = Draw(database, filled, connection, rng)
+        try:
+            sql = shape.build(draw)
+        except NoFit:
+            continue
+        question = fill_phrasing(rng.choice(usable), draw.slots, rng)
+        if question not in asked and is_telling(draw.query(sql)):
+            return question, sql
+    return None
+
+
+def is_telling(rows: list[tuple]) -> bool:
+    """Whether an answer tells a right query from a wrong one: not empty, not a lone NULL or 0, not huge."""
+    if not 1 <= len(rows) <= MAXIMUM_ROWS:
+        return False
+    return len(rows) > 1 or any(value not in (None, 0) for value in rows[0])

@@ -1,0 +1,131 @@
+"""The report's numbers as rows of text: slices with their change, metrics and error classes of several subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.evaluation.charts import interval_bar
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.scorecard import Interval, Role, Scorecard
+from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_bootstrap
+
+MAIN = "execution_accuracy"
+# Dimensions in the order people ask about them; others follow by name.
+_DIMENSIONS = ("difficulty", "clause", "tables", "phrasing", "domain", "source", "database")
+_TITLES = {"tables": "tables in the query", "phrasing": "phrasing of the question"}
+_LONG = 8  # more rows than this are sorted by change
+_SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
+
+Cards = Mapping[Role, Scorecard]
+
+
+def percent(share: float) -> str:
+    """A share as per cent with one decimal."""
+    return f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, always signed."""
+    return f"{100 * difference:+.1f}".replace("-", "−") if round(100 * difference, 1) else "±0.0"
+
+
+def compare(
+    main: Scorecard | None, other: Scorecard | None, slice: dict[str, str] | None = None
+) -> PairedDifference | None:
+    """The paired difference in execution accuracy on the examples both scorecards judged; None when there is none."""
+    if main is None or other is None:
+        return None
+    ours, theirs = main.values(MAIN, slice), other.values(MAIN, slice)
+    shared = [id for id in ours if id in theirs]
+    if not shared:
+        return None
+    return paired_bootstrap([ours[id] for id in shared], [theirs[id] for id in shared], resamples=4_000)
+
+
+def difference_text(found: PairedDifference) -> dict[str, str]:
+    """A paired difference as text; `sure` is up or down only where both interval and McNemar's test rule chance out."""
+    telling = mcnemar_midp(found.wins, found.losses) < 1 - found.confidence
+    sure = "up" if telling and found.low > 0 else "down" if telling and found.high < 0 else "even"
+    return {
+        "points": points(found.difference),
+        "range": f"{points(found.low)} to {points(found.high)}",
+        "sure": sure,
+        "wins": f"{found.wins:,}",
+        "losses": f"{found.losses:,}",
+    }
+
+
+def slice_tables(cards: Cards, main: Scorecard | None, reference: Scorecard | None) -> list[dict[str, Any]]:
+    """One table a dimension; left out are dimensions that do not divide, or divide down to single examples.
+
+    A long table begins with what fell most against `reference`: that is what its reader is looking for.
+    """
+    if main is None:
+        return []
+    order = {name: number for number, name in enumerate(_DIMENSIONS)}
+    tables = []
+    for name in sorted(main.slices, key=lambda name: (order.get(name, len(order)), name)):
+        values = main.slices[name]
+        counts = [metrics[MAIN].n for metrics in values.values() if MAIN in metrics]
+        if len(counts) < 2 or max(counts) < 2:
+            continue
+        rows = [_slice_row(name, value, cards, main, reference) for value in values]
+        long = len(rows) > _LONG and reference is not None
+        if long:
+            rows.sort(key=lambda row: row["fallen"])
+        title = _TITLES.get(name, name.replace("_", " "))
+        left_out = max(0, len(rows) - _SLICE_ROWS)
+        tables.append({"title": title, "long": long, "rows": rows[:_SLICE_ROWS], "left_out": left_out})
+    return tables
+
+
+def _slice_row(name: str, value: str, cards: Cards, main: Scorecard, reference: Scorecard | None) -> dict[str, Any]:
+    intervals = {role: card.slices.get(name, {}).get(value, {}).get(MAIN) for role, card in cards.items()}
+    found = next((intervals[role] for role, card in cards.items() if card is main), None)
+    others = [
+        (interval.value, role, f"{role} {percent(interval.value)}")
+        for role, interval in intervals.items()
+        if interval is not None and cards[role] is not main
+    ]
+    difference = compare(main, reference, {name: value})
+    return {
+        "value": value.replace("_", " ") if name in ("clause", "phrasing") else value,
+        "n": f"{found.n:,}" if found else "0",
+        "cells": [percent(interval.value) if interval is not None else "–" for interval in intervals.values()],
+        "bar": interval_bar(found.value, found.low, found.high, "challenger", others) if found else "",
+        "difference": difference_text(difference) if difference is not None else None,
+        "fallen": difference.difference if difference is not None else 0.0,
+    }
+
+
+def metric_rows(cards: Cards) -> list[dict[str, Any]]:
+    """One row a metric that any subject has, with a cell for each subject; None where it has nothing to count."""
+    rows = []
+    for metric in METRICS.values():
+        found = [card.metrics.get(metric.id) for card in cards.values()]
+        if any(interval is not None and interval.n > 0 for interval in found):
+            show = percent if metric.high == 1.0 else lambda value: f"{value:.3g}"
+            cells = [
+                None if i is None or i.n == 0 else {"value": show(i.value), "range": f"{show(i.low)} to {show(i.high)}"}
+                for i in found
+            ]
+            better = "lower is better" if metric.direction == "lower" else ""
+            rows.append({"label": metric.label, "about": metric.description, "better": better, "cells": cells})
+    return rows
+
+
+def error_rows(cards: Cards) -> list[dict[str, Any]]:
+    """One row an error class, the last subject's most frequent first."""
+    names = {name for card in cards.values() for name in card.errors}
+    last = list(cards.values())[-1] if cards else None
+    ordered = sorted(names, key=lambda name: (-last.errors.get(name, 0), name)) if last else []
+    return [
+        {"name": name.replace("_", " "), "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()]}
+        for name in ordered
+    ]
+
+
+def range_text(interval: Interval) -> str:
+    """An interval of shares as per cent."""
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}%"

@@ -1,0 +1,45 @@
+"""Slices: the parts of a test split that a scorecard is broken down by, all read off the example and its gold.
+
+Limits: a slice never depends on a prediction, so that two models are always compared on the same examples.
+"""
+
+from __future__ import annotations
+
+from tasks.data.example import DIFFICULTIES, Example
+from tasks.sql.features import clauses, difficulty, features
+from tasks.sql.parse import parse
+
+MANY_TABLES = 4
+# `clause` of a query that is nothing but SELECT ... FROM.
+PLAIN = "plain"
+
+
+def slices_of(example: Example) -> dict[str, list[str]]:
+    """Dimension -> the values this example belongs to; a dimension that it says nothing about is left out.
+
+    `clause` holds every clause gold uses, `tables` the number of its tables (`4+` from four on). Tags are dimensions
+    of their own, except `split` and those that would hide one of ours.
+    """
+    found = {name: [value] for name, value in example.tags.items() if name != "split" and value}
+    found |= {
+        name: [value]
+        for name, value in (("domain", example.domain), ("database", example.db_id), ("source", example.source))
+        if value
+    }
+    tree = parse(example.sql, example.dialect).tree
+    if tree is not None:
+        gold = features(tree)
+        count = len(gold.tables)
+        found["clause"] = list(clauses(gold)) or [PLAIN]
+        found["tables"] = [f"{MANY_TABLES}+" if count >= MANY_TABLES else str(count)]
+        found["difficulty"] = [difficulty(gold)]
+    if example.difficulty:
+        found["difficulty"] = [example.difficulty]
+    return found
+
+
+def in_order(dimension: str, values: list[str]) -> list[str]:
+    """The values of a dimension in the order a person expects: by difficulty where that is it, else by name."""
+    if dimension == "difficulty":
+        return sorted(values, key=lambda v: (DIFFICULTIES.index(v) if v in DIFFICULTIES else len(DIFFICULTIES), v))
+    return sorted(values)

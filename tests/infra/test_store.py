@@ -1,0 +1,127 @@
+"""The store: the same behaviour on a folder and on S3 (moto's server)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from infra.errors import AlreadyExists, NotFound, UserError
+from infra.store import LocalStore, Store, open_store
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    names = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="nights")
+        yield "s3://nights/some/prefix"
+    finally:
+        server.terminate()
+        server.wait()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    return open_store(f"{request.getfixturevalue('s3_url')}/{tmp_path.name}")
+
+
+def test_reads_what_was_written_and_replaces_it(store: Store) -> None:
+    store.write("a/b.txt", b"one")
+    store.write("a/b.txt", b"two")
+    assert store.read("a/b.txt") == b"two"
+    assert store.exists("a/b.txt")
+    assert not store.exists("a/c.txt")
+
+
+def test_a_missing_key_is_not_found(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="a/nothing"):
+        store.read("a/nothing")
+    assert store.list("a") == []
+
+
+def test_create_succeeds_once(store: Store) -> None:
+    store.create_json("ledger/1", {"by": "first"})
+    with pytest.raises(AlreadyExists):
+        store.create_json("ledger/1", {"by": "second"})
+    assert store.read_json("ledger/1") == {"by": "first"}
+
+
+def test_of_many_rivals_exactly_one_creates(store: Store) -> None:
+    def attempt(rival: int) -> bool:
+        try:
+            store.create_json("race", {"rival": rival})
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(16))) == 1
+
+
+def test_a_tree_counts_only_when_closed(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "x.txt").write_text("x")
+    (folder / "sub" / "y.txt").write_text("y")
+    store.write("trees/half/x.txt", b"x")
+    assert not store.has_tree("trees/half")
+    with pytest.raises(NotFound):
+        store.get_tree("trees/half", tmp_path / "out")
+    store.put_tree("trees/whole", folder, {"rows": 2})
+    assert store.about_tree("trees/whole") == {"rows": 2}
+    fetched = store.get_tree("trees/whole", tmp_path / "fetched")
+    assert (fetched / "sub" / "y.txt").read_text() == "y"
+
+
+def test_listing_and_deleting(store: Store) -> None:
+    for key in ("n/1", "n/2", "nn/3"):
+        store.write(key, b"")
+    assert store.list("n") == ["n/1", "n/2"]
+    store.delete("n/1")
+    store.delete("n/1")
+    assert store.list("n") == ["n/2"]
+
+
+@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", ""])
+def test_keys_stay_inside(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError):
+        LocalStore(tmp_path).write(key, b"")
+
+
+def test_other_urls_are_refused() -> None:
+    with pytest.raises(UserError, match="gs://"):
+        open_store("gs://bucket")

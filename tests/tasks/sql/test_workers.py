@@ -1,0 +1,127 @@
+"""Whole test splits in worker processes: hostile jobs, dead workers, odd parents; nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tasks.sql.executor import Limits
+from tasks.sql.judge import Job, JudgePool, judge_many
+
+SCHEMA = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"
+SETUP = "INSERT INTO t VALUES (1, 'x'), (2, 'y')"
+ROOT = Path(__file__).resolve().parents[3]
+
+HOSTILE = {
+    "ATTACH 'evil.db' AS evil": {"forbidden"},
+    "VACUUM INTO 'evil.db'": {"forbidden"},
+    "PRAGMA hard_heap_limit = 1": {"forbidden"},
+    "SELECT load_extension('evil')": {"forbidden", "sql_error"},
+    "DROP TABLE t": {"forbidden"},
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c": {"timeout"},
+    "SELECT printf('%.*c', 2000000000, 'x'), printf('%.*c', 2000000000, 'x')": {"timeout", "resource_limit", "ok"},
+    "SELECT hex(zeroblob(400000000))": {"resource_limit"},
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+    "SELECT randomblob(4000000) AS r FROM c ORDER BY r": {
+        "resource_limit",
+        "timeout",
+    },
+}
+
+
+def test_three_hundred_jobs_with_hostile_ones(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = list(HOSTILE)
+    jobs = [
+        Job(str(i), "SELECT count(*) FROM t", hostile[i // 30], SCHEMA, SETUP)
+        if i % 30 == 7 and i // 30 < len(hostile)
+        else Job(str(i), f"SELECT {i}, b FROM t", f"SELECT b, {i} FROM t", SCHEMA, SETUP + f"; -- {i % 3}")
+        for i in range(300)
+    ]
+    seen: list[tuple[int, int]] = []
+    found = judge_many(jobs, Limits(seconds=0.4, memory_mb=256), 2, lambda done, total: seen.append((done, total)))
+    assert [one.id for one in found] == [job.id for job in jobs]
+    for job, one in zip(jobs, found, strict=True):
+        assert one.gold_status == "ok"
+        if job.prediction in HOSTILE:
+            assert one.status in HOSTILE[job.prediction], (job.prediction[:60], one.status, one.message)
+            assert one.execution_match is False
+        else:
+            assert (one.status, one.execution_match) == ("ok", True), one
+    assert seen[-1] == (300, 300)
+    assert seen == sorted(set(seen))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_worker_loses_one_job_only() -> None:
+    jobs = [Job(str(i), "SELECT 1", "SELECT 1", SCHEMA, SETUP) for i in range(20)]
+    slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    jobs[3] = Job("3", "SELECT 1", slow, SCHEMA, SETUP)
+    with JudgePool(Limits(seconds=20)) as pool:
+        pool.judge(jobs[:1])
+        killer = threading.Timer(0.5, pool._workers[0].process.kill)
+        killer.start()
+        found = pool.judge(jobs)
+    assert [one.execution_match for one in found] == [i != 3 for i in range(20)]
+    assert (found[3].status, found[3].gold_status) == ("resource_limit", "ok")
+
+
+def test_a_hang_in_gold_is_golds_failure() -> None:
+    bomb = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    found = judge_many([Job("1", bomb, "SELECT 1"), Job("2", "SELECT 1", "SELECT 1")], Limits(seconds=0.2))
+    assert [(one.gold_status, one.execution_match) for one in found] == [("failed", None), ("ok", True)]
+
+
+def test_no_jobs_start_no_worker() -> None:
+    with JudgePool() as pool:
+        assert pool.judge([]) == []
+        assert pool._workers == []
+
+
+def test_workers_see_nothing_of_their_parent(tmp_path: Path) -> None:
+    """A script without a main guard, in a folder with a `tasks` of its own, from a thread."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('wrong tasks')")
+    code = (
+        "import threading\n"
+        "from tasks.sql.judge import Job, judge_many\n"
+        "def work():\n"
+        "    print([one.execution_match for one in judge_many([Job('1', 'SELECT 1', 'SELECT 1')])])\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[True]", done.stderr
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+def test_spider_gold_equals_itself() -> None:
+    folder = Path(os.environ.get("NIGHTSHIFT_REALDATA", ROOT.parent / "shared" / "data")) / "spider"
+    if not (folder / "train_spider.jsonl").is_file():
+        pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
+    rows = [json.loads(line) for line in (folder / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()]
+    jobs = [
+        Job(
+            str(i),
+            row["query"],
+            row["query"],
+            database=str(folder / "database" / row["db_id"] / f"{row['db_id']}.sqlite"),
+        )
+        for i, row in enumerate(rows)
+    ]
+    found = judge_many(jobs)
+    assert [one.id for one in found] == [job.id for job in jobs]
+    assert sum(one.gold_status == "failed" for one in found) == 3
+    assert all(one.execution_match is (None if one.gold_status == "failed" else True) for one in found)
+    assert sqlite3.connect(jobs[0].database).execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,69 @@
+"""The outcome of a validation, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.data.example import Example
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One rejected row: where it stands, every reason against it, and its text (at most 2,000 characters)."""
+
+    file: str
+    row: int
+    id: str
+    reasons: tuple[str, ...]
+    original: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one expectation: `unexpected` counts the rows that broke it (0 or 1 for one of the batch)."""
+
+    name: str
+    reason: str
+    scope: str
+    success: bool
+    unexpected: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationResult:
+    """What a validation found: rows = kept + quarantined; `reasons` counts a row under each of its reasons.
+
+    `success`: every expectation of the batch holds and the quarantined share is within the limit.
+    """
+
+    success: bool
+    rows: int
+    kept: list[Example]
+    quarantined: list[Quarantined]
+    reasons: dict[str, int]
+    expectations: list[Outcome]
+    docs: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The `validate` document of the command line."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "success": self.success,
+            "rows": self.rows,
+            "kept": len(self.kept),
+            "quarantined": len(self.quarantined),
+            "reasons": dict(self.reasons),
+            "quarantine": [
+                {"file": bad.file, "row": bad.row, "id": bad.id, "reasons": list(bad.reasons)}
+                for bad in self.quarantined
+            ],
+            "expectations": [outcome.to_json() for outcome in self.expectations],
+            "docs": self.docs,
+        }
