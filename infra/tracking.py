@@ -77,8 +77,8 @@ def client() -> MlflowClient:
     settings = _configured()
     from mlflow import MlflowClient
 
-    # A new database is announced by some fifty migration lines that say nothing to a person.
-    for name in ("mlflow.store.db.utils", "alembic"):
+    # Migrations of a new database and waits of no length are announced in lines that say nothing to a person.
+    for name in ("mlflow.store.db.utils", "mlflow.store.model_registry", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
 

@@ -92,10 +92,11 @@ def _counts(rows: int, quarantined: int) -> pd.DataFrame:
 def _context(docs_dir: Path | None) -> Iterator[Any]:
     """A throw-away Great Expectations project; its Data Docs are copied to `docs_dir` at the end."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported: nothing is sent anywhere
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    for name in ("great_expectations", "great_expectations.data_context.types.base"):  # the second sets its own level
+        logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="nightshift-gx-") as folder:
         if docs_dir is None:
             context = gx.get_context(mode="ephemeral")

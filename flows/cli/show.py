@@ -48,7 +48,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """Print a table; cells are shown as they are, no markup."""
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        drawn.add_column(column)
+        drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
     Console().print(drawn)

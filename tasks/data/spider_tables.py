@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ _RESERVED = frozenset(
 )
 
 
-@lru_cache(maxsize=32)
 def read_tables(path: Path) -> dict[str, str]:
     """The DDL of every database in a tables.json file, by db_id. Raises UserError when it is not of that layout."""
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-_LEFT, _WIDTH = 9.0, 89.0  # plot area in percent of the figure's width; the rest holds the axis labels
+_LEFT, _WIDTH = 7.5, 92.0  # plot area in percent of the figure's width; the rest holds the axis labels
 _TOP, _HEIGHT = 26.0, 168.0  # in pixels
 _FIGURE_HEIGHT = 226
 _MAX_POINTS = 400

@@ -61,19 +61,12 @@ def _spread(examples: Iterable[ExampleOutcome]) -> list[ExampleOutcome]:
 
 def _show(example: ExampleOutcome, before: ExampleOutcome | None, role: str) -> dict[str, Any]:
     answers = [
-        {"title": "Gold", "sql": example.gold, "message": "", **_table(example.gold_columns, example.gold_rows)},
-        {
-            "title": "Predicted",
-            "sql": example.sql or example.prediction,
-            "message": example.message,
-            **_table(example.columns, example.rows),
-        },
+        _answer("Gold", example.gold, example.gold_message, example.gold_columns, example.gold_rows),
+        _answer("Predicted", example.sql or example.prediction, example.message, example.columns, example.rows),
     ]
     if before is not None and before.sql != example.sql:
-        result = _table(before.columns, before.rows)
-        answers.append(
-            {"title": role.capitalize(), "sql": before.sql or before.prediction, "message": before.message, **result}
-        )
+        sql = before.sql or before.prediction
+        answers.append(_answer(role.capitalize(), sql, before.message, before.columns, before.rows))
     return {
         "id": example.id,
         "question": example.question or example.id,
@@ -85,8 +78,9 @@ def _show(example: ExampleOutcome, before: ExampleOutcome | None, role: str) -> 
     }
 
 
-def _table(columns: list[str], rows: list[list[object]]) -> dict[str, Any]:
-    return {"columns": columns, "rows": [[_cell(value) for value in row] for row in rows]}
+def _answer(title: str, sql: str, message: str, columns: list[str], rows: list[list[object]]) -> dict[str, Any]:
+    cells = [[_cell(value) for value in row] for row in rows]
+    return {"title": title, "sql": sql, "message": message, "columns": columns, "rows": cells}
 
 
 def _cell(value: object) -> str:

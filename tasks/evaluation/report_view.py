@@ -92,7 +92,7 @@ def view(data: ReportData) -> dict[str, Any]:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:
@@ -241,7 +241,8 @@ def _when(created: str) -> str:
         moment = datetime.fromisoformat(created)
     except ValueError:
         return created
-    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
+    day = f"{moment.day} {moment:%B %Y}"
+    return f"{day}, {moment:%H:%M} {moment.tzname() or ''}".strip() if "T" in created or " " in created else day
 
 
 def _is_link(docs: str) -> bool:

@@ -62,6 +62,7 @@ class ExampleOutcome(_Frozen):
     seconds: float
     columns: list[str] = Field(default_factory=list, description="column names of the prediction's result")
     rows: list[list[object]] = Field(default_factory=list, description="its first rows, five at most")
+    gold_message: str = Field(default="", description="why gold does not run")
     gold_columns: list[str] = Field(default_factory=list)
     gold_rows: list[list[object]] = Field(default_factory=list)
     slices: dict[str, list[str]] = Field(default_factory=dict, description="dimension -> values this example is in")

@@ -71,6 +71,14 @@ def test_a_decision_on_an_old_head_is_stale(three):
     assert three.verify() == 3
 
 
+def test_a_head_that_the_ledger_no_longer_holds_leaves_no_gap(three):
+    third = three.head()
+    three.store.delete(three.key(3))
+    with pytest.raises(StalePromotion, match="entry 2"):
+        add(three, "4", third)
+    assert three.verify() == 2
+
+
 @pytest.mark.parametrize("field", ["version", "adapter_hash", "actor", "verdict_seal", "time", "previous_hash", "hash"])
 def test_an_altered_entry_is_named(three, field):
     path = three.store.path(three.key(2))

@@ -42,10 +42,9 @@ class Draw:
     ) -> None:
         self.database, self.filled, self.connection, self.rng = database, filled, connection, rng
         self.slots: dict[str, str | tuple[str, ...]] = {
-            "show": ("Show", "List", "Give", "Display", "Return", "Find"),
+            "show": ("show", "list", "give", "display", "return", "find"),
             "each": ("each", "every"),
-            "for_each": ("for each", "for every", "per"),
-            "whats": ("What are", "Which are"),
+            "whats": ("what are",),
         }
 
     # Words -----------------------------------------------------------------------------------------------------------
@@ -101,6 +100,10 @@ class Draw:
         """A value between two quantiles of the column."""
         values = sorted(self.values(table, column))
         return self.pick(values[int(len(values) * low) : int(len(values) * high) + 1])
+
+    def has(self, table: str, *roles: str) -> bool:
+        """Whether the table called `table` has a column of every role."""
+        return has_roles(self.database.table(table), roles)
 
     # Links -----------------------------------------------------------------------------------------------------------
 
@@ -294,8 +297,8 @@ ORDERS: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("lowest", "lowest", "smallest"),
         ("in ascending order", "from lowest to highest", "from smallest to largest", "ascending"),
     ),
-    ("time", True): (("latest", "most recent"), ("in descending order", "from newest to oldest", "latest first")),
-    ("time", False): (("earliest",), ("in ascending order", "from oldest to newest", "earliest first")),
+    ("time", True): (("latest", "most recent"), ("in descending order", "from newest to oldest", "from latest to earliest")),
+    ("time", False): (("earliest",), ("in ascending order", "from oldest to newest", "from earliest to latest")),
     ("category", True): (("last",), ("in reverse alphabetical order", "from Z to A", "in descending alphabetical order")),
     ("category", False): (("first",), ("in alphabetical order", "alphabetically", "from A to Z")),
 }

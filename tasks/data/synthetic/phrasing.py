@@ -69,8 +69,10 @@ def fill_phrasing(template: str, slots: Mapping[str, str | tuple[str, ...]], rng
         return value if isinstance(value, str) else rng.choice(value)
 
     text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), template)
+    # A sentence begins with a capital: marked before slots are filled, as a value may hold a full stop.
+    text = re.sub(r"(^|[.?:!] )(?=\{show\})", r"\1^", text)
     text = re.sub(r"\s+", " ", _SLOT.sub(slot, text)).strip()
-    text = re.sub(r" ([,.?])", r"\1", text)
+    text = re.sub(r"\^(.)", lambda match: match[1].upper(), text)
     return text[:1].upper() + text[1:]
 
 

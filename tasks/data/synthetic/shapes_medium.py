@@ -1,0 +1,306 @@
+"""Medium shapes: joins over one foreign key or two, and grouping. In joins the parent is T1 and its child T2."""
+
+from __future__ import annotations
+
+from tasks.data.synthetic.draw import Draw, join, literal
+from tasks.data.synthetic.schema import Column, Link, Table
+from tasks.data.synthetic.shape import ShapeSet
+from tasks.data.synthetic.shapes_easy import SHOWN, shown
+
+medium = ShapeSet("medium")
+
+
+def grouped(draw: Draw, *more: str, roles: str = "category") -> tuple[Table, Column]:
+    """A table with a column to group by, said as `{by}`."""
+    table = draw.table(roles, *more)
+    return table, draw.column(table, roles, key="by")
+
+
+@medium
+def group_count(draw: Draw) -> str:
+    table, by = grouped(draw, roles="category|year")
+    return f"SELECT {by.name}, COUNT(*) FROM {table.name} GROUP BY {by.name}"
+
+
+@medium
+def group_aggregate(draw: Draw) -> str:
+    table, by = grouped(draw, "measure")
+    column = draw.column(table, "measure")
+    return f"SELECT {by.name}, {draw.aggregate(column)}({column.name}) FROM {table.name} GROUP BY {by.name}"
+
+
+@medium
+def group_count_where(draw: Draw) -> str:
+    table, by = grouped(draw, "category|measure|year")
+    condition = draw.condition(table, "category|measure|year", avoid=(by,))
+    return f"SELECT {by.name}, COUNT(*) FROM {table.name} WHERE {condition} GROUP BY {by.name}"
+
+
+@medium
+def group_count_ordered(draw: Draw) -> str:
+    table, by = grouped(draw)
+    down = draw.rng.random() < 0.7
+    draw.slots["in_order"] = (
+        ("from most to fewest", "in descending order", "with the largest number first")
+        if down
+        else ("from fewest to most", "in ascending order", "with the smallest number first")
+    )
+    return f"SELECT {by.name}, COUNT(*) FROM {table.name} GROUP BY {by.name} ORDER BY COUNT(*){' DESC' if down else ''}"
+
+
+@medium
+def group_aggregate_ordered(draw: Draw) -> str:
+    table, by = grouped(draw, "measure")
+    column = draw.column(table, "measure")
+    value = f"{draw.aggregate(column)}({column.name})"
+    order = draw.direction(column)
+    return f"SELECT {by.name}, {value} FROM {table.name} GROUP BY {by.name} ORDER BY {value}{order}"
+
+
+@medium
+def most_common_group(draw: Draw) -> str:
+    table, by = grouped(draw, roles="category|year")
+    down = draw.rng.random() < 0.65
+    draw.slots["most"] = ("most", "largest number of") if down else ("fewest", "smallest number of")
+    draw.slots["common"] = ("most common", "most frequent") if down else ("least common", "least frequent")
+    order = f"FROM {table.name} GROUP BY {by.name} ORDER BY COUNT(*){' DESC' if down else ''}"
+    draw.check_cut(f"SELECT COUNT(*) {order}", 1)
+    return f"SELECT {by.name} {order} LIMIT 1"
+
+
+@medium
+def group_with_top_aggregate(draw: Draw) -> str:
+    table, by = grouped(draw, "measure")
+    column = draw.column(table, "measure")
+    value = f"{draw.aggregate(column, among=('AVG', 'AVG', 'SUM'))}({column.name})"
+    order = f"FROM {table.name} GROUP BY {by.name} ORDER BY {value}{draw.direction(column)}"
+    draw.check_cut(f"SELECT {value} {order}", 1)
+    return f"SELECT {by.name} {order} LIMIT 1"
+
+
+@medium
+def group_count_and_average(draw: Draw) -> str:
+    table, by = grouped(draw, "measure")
+    column = draw.column(table, "measure")
+    value = f"{draw.aggregate(column)}({column.name})"
+    return f"SELECT {by.name}, COUNT(*), {value} FROM {table.name} GROUP BY {by.name}"
+
+
+# Joins ---------------------------------------------------------------------------------------------------------------
+
+
+def _link(draw: Draw, *child: str, parent: tuple[str, ...] = ()) -> tuple[Link, Table, Table, Column]:
+    """A link, its parent and child, and the parent's name column, said as `{name}`."""
+    link = draw.link(("name", *parent), child)
+    above, below = draw.ends(link)
+    return link, above, below, draw.column(above, "name", key="name")
+
+
+@medium
+def join_list(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, SHOWN)
+    column = shown(draw, child)
+    return f"SELECT T2.{column.name}, T1.{name.name} FROM {join(link, parent)}"
+
+
+@medium
+def join_of_named_parent(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, SHOWN)
+    column = shown(draw, child)
+    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT T2.{column.name} FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_where_parent(draw: Draw) -> str:
+    link, parent, child, _ = _link(draw, SHOWN, parent=("category|measure|year",))
+    where = draw.condition(parent, "category|measure|year", alias="T1.")
+    draw.check_join(join(link, parent), where)
+    return f"SELECT T2.{shown(draw, child).name} FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_where_child(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "category|measure|year|date")
+    where = draw.condition(child, "category|measure|year|date", alias="T2.")
+    return f"SELECT DISTINCT T1.{name.name} FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def parent_of_named_item(draw: Draw) -> str:
+    link, parent, child, _ = _link(draw, "name", parent=(SHOWN,))
+    column = shown(draw, parent)
+    name = draw.column(child, "name", key="name")
+    where = f"T2.{name.name} = {literal(draw.value(child, name))}"
+    return f"SELECT T1.{column.name} FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_count_named(draw: Draw) -> str:
+    link, parent, _, name = _link(draw)
+    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT COUNT(*) FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_count_where(draw: Draw) -> str:
+    link, parent, _, _ = _link(draw, parent=("category|measure|year",))
+    where = draw.condition(parent, "category|measure|year", alias="T1.")
+    draw.check_join(join(link, parent), where)
+    return f"SELECT COUNT(*) FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_aggregate_named(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "measure")
+    column = draw.column(child, "measure")
+    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT {draw.aggregate(column)}(T2.{column.name}) FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_aggregate_where(draw: Draw) -> str:
+    link, parent, child, _ = _link(draw, "measure", parent=("category|year|measure",))
+    column = draw.column(child, "measure")
+    where = draw.condition(parent, "category|year|measure", alias="T1.")
+    draw.check_join(join(link, parent), where)
+    return f"SELECT {draw.aggregate(column)}(T2.{column.name}) FROM {join(link, parent)} WHERE {where}"
+
+
+@medium
+def join_two_where(draw: Draw) -> str:
+    link, parent, child, _ = _link(draw, SHOWN, "category|measure|year", parent=("category|measure",))
+    above = draw.condition(parent, "category|measure", key="one", alias="T1.")
+    below = draw.condition(child, "category|measure|year", key="two", alias="T2.")
+    used = child.column(below[3:].split(" ", 1)[0])
+    draw.check_join(join(link, parent), f"{above} AND {below}")
+    column = shown(draw, child, avoid=(used,))
+    return f"SELECT T2.{column.name} FROM {join(link, parent)} WHERE {above} AND {below}"
+
+
+@medium
+def count_per_parent(draw: Draw) -> str:
+    link, parent, _, name = _link(draw)
+    return f"SELECT T1.{name.name}, COUNT(*) FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
+
+
+@medium
+def count_per_parent_with_zero(draw: Draw) -> str:
+    link, parent, child, name = _link(draw)
+    source = join(link, parent).replace(" JOIN ", " LEFT JOIN ")
+    return f"SELECT T1.{name.name}, COUNT(T2.{child.key.name}) FROM {source} GROUP BY T1.{parent.key.name}"
+
+
+@medium
+def aggregate_per_parent(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "measure")
+    column = draw.column(child, "measure")
+    value = f"{draw.aggregate(column)}(T2.{column.name})"
+    return f"SELECT T1.{name.name}, {value} FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
+
+
+@medium
+def parent_with_most(draw: Draw) -> str:
+    link, parent, _, name = _link(draw)
+    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY COUNT(*) DESC"
+    draw.check_cut(f"SELECT COUNT(*) {order}", 1)
+    return f"SELECT T1.{name.name} {order} LIMIT 1"
+
+
+@medium
+def parents_with_most(draw: Draw) -> str:
+    link, parent, _, name = _link(draw)
+    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY COUNT(*) DESC"
+    limit = draw.number("n", draw.rng.randint(2, 4))
+    draw.check_cut(f"SELECT COUNT(*) {order}", limit)
+    return f"SELECT T1.{name.name}, COUNT(*) {order} LIMIT {limit}"
+
+
+@medium
+def parent_with_top_aggregate(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "measure")
+    column = draw.column(child, "measure")
+    value = f"{draw.aggregate(column, among=('AVG', 'SUM', 'SUM'))}(T2.{column.name})"
+    draw.slots["most"] = ("highest", "largest", "greatest")
+    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY {value} DESC"
+    draw.check_cut(f"SELECT {value} {order}", 1)
+    return f"SELECT T1.{name.name} {order} LIMIT 1"
+
+
+@medium
+def parent_of_top_item(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "measure|year|date")
+    column = draw.column(child, "measure|year|date", key="by")
+    order = f"FROM {join(link, parent)} ORDER BY T2.{column.name}{draw.direction(column)}"
+    draw.check_cut(f"SELECT T2.{column.name} {order}", 1)
+    return f"SELECT T1.{name.name} {order} LIMIT 1"
+
+
+@medium
+def join_top_rows(draw: Draw) -> str:
+    link, parent, child, name = _link(draw, "measure|year|date")
+    column = draw.column(child, "measure|year|date", key="by")
+    order = f"FROM {join(link, parent)} ORDER BY T2.{column.name}{draw.direction(column)}"
+    limit = draw.number("n", draw.rng.randint(2, 5))
+    draw.check_cut(f"SELECT T2.{column.name} {order}", limit)
+    return f"SELECT T1.{name.name}, T2.{column.name} {order} LIMIT {limit}"
+
+
+@medium
+def count_per_parent_group(draw: Draw) -> str:
+    link, parent, _, _ = _link(draw, parent=("category",))
+    by = draw.column(parent, "category", key="by")
+    return f"SELECT T1.{by.name}, COUNT(*) FROM {join(link, parent)} GROUP BY T1.{by.name}"
+
+
+@medium
+def aggregate_per_parent_group(draw: Draw) -> str:
+    link, parent, child, _ = _link(draw, "measure", parent=("category",))
+    by = draw.column(parent, "category", key="by")
+    column = draw.column(child, "measure")
+    value = f"{draw.aggregate(column)}(T2.{column.name})"
+    return f"SELECT T1.{by.name}, {value} FROM {join(link, parent)} GROUP BY T1.{by.name}"
+
+
+# Three tables --------------------------------------------------------------------------------------------------------
+
+
+def _bridge(draw: Draw, *other: str) -> tuple[str, Table, Table]:
+    """A child with two parents, `{parent}` and `{other}`: the FROM clause (T1, T2, T3) and the two parents."""
+    links = draw.database.links()
+    pairs = [(a, b) for a in links for b in links if a.child == b.child and a.parent != b.parent]
+    first, second = draw.pick([(a, b) for a, b in pairs if draw.has(b.parent, "name", *other)])
+    draw.name_link(first, "parent", "item")
+    draw.name_link(second, "other", "item")
+    parent, far = draw.database.table(first.parent), draw.database.table(second.parent)
+    source = f"{join(first, parent)} JOIN {far.name} AS T3 ON T2.{second.child_column} = T3.{far.key.name}"
+    return source, parent, far
+
+
+@medium
+def bridge_list(draw: Draw) -> str:
+    source, parent, far = _bridge(draw)
+    name, column = draw.column(parent, "name", key="name"), draw.column(far, "name")
+    return f"SELECT DISTINCT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"
+
+
+@medium
+def bridge_count(draw: Draw) -> str:
+    source, parent, far = _bridge(draw, "category|measure|year")
+    name = draw.column(parent, "name", key="name")
+    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT COUNT(*) FROM {source} WHERE {where} AND {draw.condition(far, 'category|measure|year', alias='T3.')}"
+
+
+@medium
+def chain_list(draw: Draw) -> str:
+    links = draw.database.links()
+    pairs = [(a, b) for a in links for b in links if a.child == b.parent and draw.has(b.child, SHOWN)]
+    first, second = draw.pick(pairs)
+    draw.name_link(second, "middle", "item")
+    draw.name_link(first, "parent", "unused")
+    parent, middle = draw.ends(first)
+    name = draw.column(parent, "name", key="name")
+    column = shown(draw, draw.database.table(second.child))
+    source = f"{join(first, parent)} JOIN {second.child} AS T3 ON T2.{middle.key.name} = T3.{second.child_column}"
+    return f"SELECT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"

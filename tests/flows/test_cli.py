@@ -1,0 +1,68 @@
+"""The command line as a person meets it: quick help, one-line errors, exit codes, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+
+
+def run(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTSHIFT_", "PREFECT_", "MLFLOW_"))}
+    return subprocess.run(
+        [*NIGHTSHIFT, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
+    probe = "import sys, flows.cli.main; print([m for m in ('prefect', 'mlflow', 'torch', 'transformers', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
+    listing = run("--help", cwd=tmp_path).stdout
+    commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
+    for command in commands:
+        assert command in listing
+        assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["retrain", "nope"], "no recipe 'nope'"),
+        (["retrain", "tiny", "--set", "trainig.seed=1"], "did you mean 'training'"),
+        (["retrain", "tiny", "--set", "model=path:nowhere"], "no folder with a config.json"),
+        (["retrain", "tiny", "--set", "model=gpt-5"], "unknown model reference"),
+        (["retrain", "tiny", "--set", "data.sources.0={kind: file, path: missing.jsonl}"], "missing.jsonl"),
+        (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
+        (["validate", "missing.jsonl"], "missing.jsonl"),
+        (["score", "--examples", "a.jsonl", "--predictions", "b.jsonl"], "a.jsonl"),
+        (["promote", "1"], "needs --approve"),
+        (["retrain", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_mistakes_are_one_clear_line_and_leave_nothing(tmp_path: Path, arguments: list[str], message: str) -> None:
+    started = time.monotonic()
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if "--nonsense" not in arguments:
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / ".nightshift").exists()
+    assert time.monotonic() - started < 30
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    done = run("retrain", "tiny", "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"outcome": "planned"' in done.stdout
+    assert not (tmp_path / ".nightshift" / "store").exists()

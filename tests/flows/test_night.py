@@ -1,0 +1,213 @@
+"""Whole nights with a tiny random model, through the command line, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+RETRAIN = ["retrain", "tiny", "--json"]
+
+
+class Place:
+    """One folder in which commands run, as one user's project would be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*NIGHTSHIFT, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, Any, str]:
+        """Exit code, the JSON printed (None if none), stderr."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, json.loads(out) if out.strip() else None, err
+
+    def stage_markers(self) -> dict[str, int]:
+        """Finished stages in the store: key -> time of writing."""
+        found = self.folder.glob(".nightshift/store/stages/*/stage.json")
+        return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> dict[str, Any]:
+    code, outcome, err = place.run(*RETRAIN)
+    assert code == 0, err
+    return outcome
+
+
+def test_the_first_night_promotes(first: dict[str, Any], place: Place) -> None:
+    assert first["outcome"] == "promoted"
+    assert first["version"] == "1"
+    assert first["champion"] is None
+    assert {gate["status"] for gate in first["gates"]} == {"pass"}
+    assert set(first["seconds"]) == {"prepare", "train", "evaluate", "promote", "total"}
+    assert [stage["name"] for stage in first["stages"]] == ["easy", "medium", "hard"]
+    assert "execution_accuracy" in first["metrics"]
+    html = (place.folder / first["report"]).read_text()
+    assert "promoted" in html.lower()
+    assert "https://" not in html
+
+
+def test_the_release_is_in_production_and_in_the_ledger(first: dict[str, Any], place: Place) -> None:
+    _, releases, _ = place.run("releases", "--json")
+    assert [(r["version"], r["aliases"], r["stage"], r["verdict"]) for r in releases] == [
+        ("1", ["Production"], "Production", "pass")
+    ]
+    _, history, _ = place.run("history", "--json")
+    assert [(e["number"], e["version"], e["night"]) for e in history] == [(1, "1", first["night"])]
+
+
+def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], place: Place) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.folder}/.nightshift/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    kinds = sorted(run.data.tags["nightshift.kind"] for run in runs)
+    assert kinds == ["night", "scorecard", "scorecard", "stage", "stage", "stage"]
+    night = next(run for run in runs if run.data.tags["nightshift.kind"] == "night")
+    assert night.data.tags["nightshift.night"] == first["night"]
+    assert night.data.params["model"] == "random:llama-tiny"
+    assert {tag.value for d in night.inputs.dataset_inputs for tag in d.tags} == {"training", "evaluation"}
+    assert {a.path for a in client.list_artifacts(night.info.run_id)} >= {"report.html", "data_docs", "adapter"}
+    stage = next(run for run in runs if run.info.run_name == "stage 2 medium")
+    assert len(client.get_metric_history(stage.info.run_id, "loss")) == first["stages"][1]["steps"]
+    assert all(run.info.status == "FINISHED" for run in runs)
+
+
+def test_production_answers_with_sql_and_rows_read_only(first: dict[str, Any], place: Place) -> None:
+    import sqlite3
+
+    path = place.folder / "cars.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE cars (id INTEGER, name TEXT); INSERT INTO cars VALUES (1, 'Fiat');")
+    connection.close()
+    before = path.read_bytes()
+    code, answer, err = place.run("ask", "How many cars are there?", "--database", str(path), "--json")
+    assert answer is not None, err
+    assert answer["version"] == "1"
+    assert code == (0 if answer["status"] == "ok" else 1)  # a random model hardly writes SQL
+    assert path.read_bytes() == before
+
+
+def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Place) -> None:
+    code, outcome, err = place.run(*RETRAIN)
+    assert code == 0, err
+    assert outcome["outcome"] == "nothing_new"
+    assert outcome["night"] == first["night"]
+    assert len(place.run("releases", "--json")[1]) == 1
+
+
+def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Place) -> None:
+    # A gate that nothing can pass stands for a challenger that is not good enough.
+    worse = "gates=[{metric: execution_accuracy, min: 1.0}, {metric: execution_accuracy, versus: champion, min_delta: 0.01}]"
+    more = "data.sources.0.train_per_database=7"
+    code, outcome, err = place.run(*RETRAIN, "--set", more, "--set", worse)
+    assert code == 3, err
+    assert outcome["outcome"] == "rejected"
+    assert outcome["champion"] == "1"
+    assert set(outcome["champion_metrics"]) == set(outcome["metrics"])
+    _, releases, _ = place.run("releases", "--json")
+    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [("2", [], "fail"), ("1", ["Production"], "pass")]
+    assert len(place.run("history", "--json")[1]) == 1
+
+
+def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: Place) -> None:
+    code, outcome, err = place.run(*RETRAIN, "--set", "release.approval=manual", "--set", "training.seed=43")
+    assert code == 4, err
+    version = outcome["version"]
+    assert place.run("promote", version, "--approve")[0] == 2
+    code, _, err = place.run("promote", version, "--approve", "--by", "Ada", "--reason", "read the report", "--json")
+    assert code == 0, err
+    entry = place.run("history", "--json")[1][-1]
+    assert (entry["version"], entry["approver"], entry["previous_version"]) == (version, "Ada", "1")
+
+
+def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    rows = [{"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"} for i in range(9)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    code, outcome, err = place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")
+    assert code == 5, err
+    assert outcome["outcome"] == "data_rejected"
+    assert "9 of 9 rows quarantined" in outcome["reason"]
+    assert (tmp_path / outcome["report"]).is_file()
+    assert place.stage_markers() == {}
+    assert place.run("releases", "--json")[1] == []
+    assert place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")[0] == 5
+
+
+def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    one = place.start(*RETRAIN)
+    _wait_for(lambda: list(tmp_path.glob(".nightshift/store/leases/*/*.holder")), one)
+    code, outcome, err = place.run(*RETRAIN)
+    assert code == 1
+    assert outcome is None
+    assert "already running: process" in err
+    out, _ = one.communicate(timeout=300)
+    assert json.loads(out)["outcome"] == "promoted"
+    assert len(place.run("releases", "--json")[1]) == 1
+
+
+def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    # Enough steps for the kill to land between two checkpoints of the second stage.
+    longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
+    victim = place.start(*RETRAIN, *longer)
+    _wait_for(lambda: list(tmp_path.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
+    children = psutil.Process(victim.pid).children(recursive=True)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    trainers = [child for child in children if "tasks.training.session" in " ".join(_command(child))]
+    _, alive = psutil.wait_procs(trainers, timeout=10)
+    assert alive == []  # the trainer ends with its parent
+    before = place.stage_markers()
+    assert len(before) == 1
+    code, outcome, err = place.run(*RETRAIN, *longer)
+    assert code == 0, err
+    assert outcome["outcome"] == "promoted"
+    easy, medium, hard = outcome["stages"]
+    assert (easy["reused"], medium["reused"], hard["reused"]) == (True, False, False)
+    assert medium["resumed_from"] >= 2
+    assert before.items() <= place.stage_markers().items()  # stage 1 was not written again
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

@@ -1,0 +1,59 @@
+"""One real night: the quickstart model learns, is promoted, holds its place against a weak challenger, and answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.night
+
+CONCERTS = """
+CREATE TABLE singers (singer_id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);
+CREATE TABLE concerts (concert_id INTEGER PRIMARY KEY, singer_id INTEGER REFERENCES singers(singer_id), year INTEGER);
+INSERT INTO singers VALUES (1, 'Lea Moreau', 'France', 31), (2, 'Jan Novak', 'Czechia', 45), (3, 'Ann Lee', 'France', 27);
+INSERT INTO concerts VALUES (1, 1, 2023), (2, 1, 2024), (3, 2, 2024);
+"""
+
+
+def nightshift(folder: Path, *arguments: str) -> tuple[int, Any]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_quickstart_night(tmp_path: Path) -> None:
+    code, outcome = nightshift(tmp_path, "retrain", "quickstart")
+    print(json.dumps({key: outcome[key] for key in ("outcome", "seconds", "metrics", "base_metrics", "gates")}, indent=1))
+    assert (code, outcome["outcome"]) == (0, "promoted")
+    assert outcome["metrics"]["execution_accuracy"] > outcome["base_metrics"]["execution_accuracy"] + 0.3
+
+    code, again = nightshift(tmp_path, "retrain", "quickstart")
+    assert (code, again["outcome"]) == (0, "nothing_new")
+
+    handful = [part for i in range(3) for part in ("--set", f"training.stages.{i}.max_steps=2")]
+    code, weak = nightshift(tmp_path, "retrain", "quickstart", *handful)
+    assert (code, weak["outcome"], weak["champion"]) == (3, "rejected", "1")
+    _, releases = nightshift(tmp_path, "releases")
+    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [("2", [], "fail"), ("1", ["Production"], "pass")]
+
+    database = tmp_path / "concerts.sqlite"
+    connection = sqlite3.connect(database)
+    connection.executescript(CONCERTS)
+    connection.close()
+    code, answer = nightshift(tmp_path, "ask", "How many singers are there?", "--database", str(database))
+    assert (code, answer["rows"]) == (0, [[3]]), answer["sql"]

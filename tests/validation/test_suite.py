@@ -1,0 +1,58 @@
+"""The suites: every expectation has its reason, and the spec decides which there are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from validation.spec import BATCH_REASONS, ROW_REASONS, ValidationSpec
+from validation.suite import build_batch_suite, build_suite
+
+RUNNING = {"unknown_table_or_column", "too_expensive", "does_not_run"}
+
+
+def expectations(spec: ValidationSpec) -> dict[str, object]:
+    both = [*build_suite(spec).expectations, *build_batch_suite(spec).expectations]
+    found = {e.meta["reason"]: e for e in both}
+    assert len(found) == len(both)
+    return found
+
+
+def test_every_reason_has_one_expectation_with_its_scope():
+    found = expectations(ValidationSpec())
+    assert {reason for reason, e in found.items() if e.meta["scope"] == "row"} == set(ROW_REASONS)
+    assert {reason for reason, e in found.items() if e.meta["scope"] == "batch"} == set(BATCH_REASONS)
+    assert all(e.description.startswith(reason) for reason, e in found.items())
+
+
+@pytest.mark.parametrize("reason", [*ROW_REASONS, *BATCH_REASONS])
+def test_each_expectation_can_be_skipped(reason):
+    assert set(expectations(ValidationSpec(skip=[reason]))) == {*ROW_REASONS, *BATCH_REASONS} - {reason}
+
+
+def test_without_execution_nothing_is_expected_to_run():
+    assert set(expectations(ValidationSpec(execute=False))) == {*ROW_REASONS, *BATCH_REASONS} - RUNNING
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"skip": ["duplicate_ids"]}, "did you mean 'duplicate_id'"),
+        ({"question_chars": (10, 3)}, "question_chars must be"),
+        ({"max_quarantined_share": 1.5}, "less than or equal to 1"),
+        ({"statements": ["truncate"]}, "select"),
+        ({"max_quarantine": 1}, "Extra inputs"),
+    ],
+)
+def test_bad_specs_say_what_is_wrong(options, message):
+    with pytest.raises(ValidationError, match=message):
+        ValidationSpec(**options)
+
+
+def test_importing_validation_imports_no_great_expectations():
+    code = "import sys, validation.run, validation.quarantine; print([m for m in ('great_expectations', 'pandas') if m in sys.modules])"  # noqa: E501
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,215 @@
+"""Validation as a whole: planted defects are caught with their reasons, nothing is lost, the documents are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.errors import NightshiftError
+from tasks.data.example import Example
+from tasks.data.sources import BadRecord, FileSource, read_file
+from validation import run
+from validation.quarantine import quarantine_table, write_quarantine
+from validation.run import validate_examples
+from validation.spec import ROW_REASONS, ValidationSpec
+
+SCHEMA = "CREATE TABLE pupils (id INTEGER PRIMARY KEY, name TEXT);"
+REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+
+
+def good(number: int, **changes) -> Example:
+    example = Example(
+        id=f"g{number}", db_id="school", question=f"Which pupils have an id above {number}?", schema=SCHEMA,
+        sql=f"SELECT name FROM pupils WHERE id > {number}", file="data.jsonl", row=number,
+    )  # fmt: skip
+    return replace(example, **changes)
+
+
+def line(number: int, **changes) -> bytes:
+    example = good(number)
+    row = {"id": example.id, "question": example.question, "schema": example.schema, "sql": example.sql} | changes
+    return json.dumps({key: value for key, value in row.items() if value is not ...}).encode()
+
+
+# Rows of the planted file: what is wrong with them -> the reasons they must get.
+DEFECTS: list[tuple[bytes, tuple[str, ...]]] = [
+    (line(11, sql=...), ("missing_sql",)),
+    (line(12, question=["no", "text"]), ("wrong_type_question",)),
+    (line(13, question="   "), ("empty_question",)),
+    (line(14, question="?"), ("question_length",)),
+    (line(15, sql="SELECT name FROM pupils; DROP TABLE pupils"), ("multiple_statements",)),
+    (line(16, sql="DELETE FROM pupils WHERE id > 16"), ("statement_not_allowed",)),
+    (line(17, schema="CREATE TABLE pupils (id INTEGER PRIMARY KEY, na"), ("broken_schema",)),
+    (line(18).replace(b"pupils have", b"\xff\xfe"), ("bad_utf8",)),
+    (line(19, question="Which \0 pupils?"), ("nul_byte",)),
+    (line(20, id="g1"), ("duplicate_id",)),
+    (line(21, question=good(2).question, sql="SELECT id FROM pupils"), ("conflicting_sql",)),
+    (line(22, sql="SELECT nickname FROM pupils"), ("unknown_table_or_column",)),
+    (line(23, sql="The pupils with the highest ids."), ("not_sql",)),
+    (line(24, sql="SELECT name FROM pupils WHERE (id > 24"), ("syntax_error",)),
+    (line(25, sql=""), ("empty_sql",)),
+    (line(26, schema=""), ("empty_schema",)),
+    (line(27)[:-30], ("bad_json",)),
+    (line(28, question="SELECT name FROM pupils WHERE id > 28 please"), ("sql_in_question",)),
+    (line(29, schema=SCHEMA + "INSERT INTO pupils VALUES (1, 2, 3);"), ("broken_setup",)),
+    (line(30, schema="CREATE VIEW pupils AS SELECT 1 AS id, 2 AS name"), ("unreadable_schema",)),
+    (line(31, sql="SELECT abs(-9223372036854775808) AS name"), ("does_not_run",)),
+    (
+        line(32, sql="WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"),
+        ("too_expensive",),
+    ),
+    (line(33, schema="x" * 30_000), ("schema_length", "broken_schema")),
+]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> tuple[list[Example], list[BadRecord]]:
+    folder = tmp_path_factory.mktemp("planted")
+    lines = [*(line(n) for n in range(1, 11)), *(defect for defect, _ in DEFECTS)]
+    (folder / "data.jsonl").write_bytes(b"\n".join(lines))
+    records = list(read_file(FileSource(path="data.jsonl"), folder))
+    assert len(records) == len(lines)
+    return [r for r in records if isinstance(r, Example)], [r for r in records if isinstance(r, BadRecord)]
+
+
+def test_planted_defects_are_all_caught_and_nothing_is_lost(planted):
+    result = validate_examples(*planted, ValidationSpec())
+    expected = [(row, reasons) for row, (_, reasons) in enumerate(DEFECTS, 11)]
+    assert [(bad.row, bad.reasons) for bad in result.quarantined] == expected
+    assert [example.id for example in result.kept] == [f"g{n}" for n in range(1, 11)]
+    assert result.rows == len(result.kept) + len(result.quarantined) == 10 + len(DEFECTS)
+    assert result.reasons == Counter(reason for _, reasons in DEFECTS for reason in reasons)
+    assert {bad.file for bad in result.quarantined} == {"data.jsonl"}
+    assert not result.success
+    assert [o.reason for o in result.expectations if o.scope == "batch" and not o.success] == [
+        "questions_missing",
+        "unreadable_records",
+        "quarantined_share",
+    ]
+
+
+@pytest.mark.parametrize("reason", [first for _, (first, *more) in DEFECTS if first in ROW_REASONS and not more])
+def test_without_its_expectation_a_row_is_kept(planted, reason):
+    row = next(n for n, (_, why) in enumerate(DEFECTS, 11) if why == (reason,))
+    spec = ValidationSpec(skip=[reason])
+    result = validate_examples(*planted, spec)
+    assert row in {example.row for example in result.kept}
+    assert len(result.quarantined) == len(DEFECTS) - 1
+    assert reason not in result.reasons
+
+
+def test_taking_an_expectation_out_of_the_suite_changes_what_is_quarantined(planted, monkeypatch):
+    def without(spec):
+        suite = original(spec)
+        suite.delete_expectation(next(e for e in suite.expectations if e.meta["reason"] == "duplicate_id"))
+        return suite
+
+    original = run.build_suite
+    monkeypatch.setattr(run, "build_suite", without)
+    result = validate_examples(*planted, ValidationSpec())
+    assert [example.id for example in result.kept].count("g1") == 2
+
+
+def test_unreadable_records_are_never_kept(planted):
+    examples, bad = planted
+    every = ("unreadable_records", "questions_missing")
+    result = validate_examples(examples, bad, ValidationSpec(skip=every, max_quarantined_share=1))
+    assert {b.id for b in bad} <= {b.id for b in result.quarantined}
+    assert result.success
+
+
+def test_the_share_decides():
+    examples = [good(n) for n in range(1, 20)] + [good(20, sql="SELECT nme FROM pupils")]
+    assert validate_examples(examples, [], ValidationSpec(max_quarantined_share=0.05)).success
+    strict = validate_examples(examples, [], ValidationSpec(max_quarantined_share=0.04))
+    assert not strict.success
+    assert [o.reason for o in strict.expectations if o.scope == "batch" and not o.success] == ["quarantined_share"]
+
+
+def test_too_few_rows_and_no_rows_are_no_success():
+    assert not validate_examples([good(1)], [], ValidationSpec(min_rows=2)).success
+    nothing = validate_examples([], [], ValidationSpec())
+    assert (nothing.success, nothing.rows, nothing.kept, nothing.reasons) == (False, 0, [], {})
+
+
+def test_allowed_statements_are_kept():
+    example = good(1, sql="INSERT INTO pupils VALUES (1, 'Ann')")
+    assert validate_examples([example], [], ValidationSpec(statements=("select", "insert"))).kept == [example]
+
+
+def test_several_reasons_stand_together():
+    (bad,) = validate_examples([good(1, question="", sql="prose")], [], ValidationSpec()).quarantined
+    assert bad.reasons == ("empty_question", "not_sql")
+    assert json.loads(bad.original)["sql"] == "prose"
+
+
+def test_an_expectation_that_cannot_be_evaluated_is_an_error(monkeypatch):
+    import great_expectations.expectations as gxe
+
+    def broken(spec):
+        suite = original(spec)
+        meta = {"reason": "invented", "scope": "row"}
+        suite.add_expectation(gxe.ExpectColumnValuesToBeInSet(column="no_such_column", value_set=[1], meta=meta))
+        return suite
+
+    original = run.build_suite
+    monkeypatch.setattr(run, "build_suite", broken)
+    with pytest.raises(NightshiftError, match="invented"):
+        validate_examples([good(1)], [], ValidationSpec())
+
+
+def test_the_document(planted):
+    document = validate_examples(*planted, ValidationSpec()).to_json()
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema_version"] == 1
+    assert (document["rows"], document["kept"], document["quarantined"]) == (10 + len(DEFECTS), 10, len(DEFECTS))
+    assert document["quarantine"][0] == {"file": "data.jsonl", "row": 11, "id": "g11", "reasons": ["missing_sql"]}
+    assert {"name", "reason", "scope", "success", "unexpected"} == set(document["expectations"][0])
+    assert document["docs"] is None
+
+
+def test_data_docs_tell_what_failed(planted, tmp_path, capfd, caplog):
+    result = validate_examples(*planted, ValidationSpec(), tmp_path / "docs")
+    assert capfd.readouterr() == ("", "")  # no progress bars
+    assert not caplog.records
+    index = tmp_path / "docs" / "index.html"
+    assert result.docs == str(index)
+    assert index.is_file()
+    pages = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "docs").rglob("*.html")}
+    linked = [page for path, page in pages.items() if path.relative_to(tmp_path / "docs").as_posix() in pages[index]]
+    assert any("unknown_table_or_column: gold names only" in page and "g22" in page for page in linked)
+    assert any("quarantined_share" in page for page in linked)
+    assert not any(str(tmp_path) in page or "nightshift-gx-" in page for page in pages.values())
+    assert not (tmp_path / "gx").exists()
+
+
+def test_quarantine_file_and_table(planted, tmp_path):
+    result = validate_examples(*planted, ValidationSpec())
+    write_quarantine(tmp_path / "quarantine.jsonl", result.quarantined)
+    rows = [json.loads(text) for text in (tmp_path / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["row"] for row in rows] == [bad.row for bad in result.quarantined]
+    assert all(set(row) == {"file", "row", "id", "reasons", "original"} and row["original"] for row in rows)
+    table = quarantine_table(result)
+    assert "10 of 33 rows kept, 23 quarantined" in table
+    assert all(f"| {reason} |" in table for reason in result.reasons)
+    assert all(text.count("|") - text.count("\\|") == 5 for text in table.splitlines() if text.startswith("|"))
+    assert "quarantined_share" in table
+
+
+def test_a_clean_batch_has_no_table():
+    table = quarantine_table(validate_examples([good(1)], [], ValidationSpec()))
+    assert table == "**1 of 1 rows kept, 0 quarantined.**\n"
+
+
+@pytest.mark.skipif(not (REAL / "sql_create_context").is_dir(), reason="no real data: set NIGHTSHIFT_REALDATA")
+def test_sql_create_context_rows_that_do_not_run_are_quarantined():
+    examples = list(read_file(FileSource(path="sql_create_context/*.jsonl", difficulty="easy"), REAL))
+    result = validate_examples(examples, [], ValidationSpec(max_quarantined_share=0.1))
+    assert (result.rows, len(result.quarantined)) == (3957, 304)
+    assert set(result.reasons) == {"unknown_table_or_column", "broken_schema", "does_not_run"}
+    assert result.success
