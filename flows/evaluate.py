@@ -62,7 +62,7 @@ class Candidate:
 def evaluate(night: str) -> None:
     """Judge base, challenger and champion on tonight's test split."""
     now = open_night(night)
-    if now.outcome("evaluate") is not None:
+    if is_current(now):
         emit("evaluate", "reused", 1, 1)
         return
     started = time.perf_counter()
@@ -82,6 +82,20 @@ def evaluate(night: str) -> None:
         "seconds": round(time.perf_counter() - started, 2),
     }
     now.finish("evaluate", outcome)
+
+
+def is_current(night: Night) -> bool:
+    """Whether the night was evaluated against what is in Production now.
+
+    Somebody may promote or roll back between a night that broke off and its repetition; then it meets the new champion.
+    """
+    outcome = night.outcome("evaluate")
+    if outcome is None:
+        return False
+    head = Ledger(night.store, night.recipe.release.name).head()
+    if head is not None and head.night == night.id:
+        return True
+    return (head.version if head else None) == (outcome["champion"] or {}).get("version")
 
 
 def test_split(night: Night) -> tuple[list[Example], str]:

@@ -72,11 +72,11 @@ def register(night: Night) -> Release:
 @task(task_run_name="judge gates", cache_policy=NO_CACHE)
 def reach_verdict(night: Night, release: Release) -> Verdict:
     """The sealed verdict on the version; the one it already carries, if a broken-off run got that far."""
+    evaluated = night.outcome("evaluate") or {}
     known = attached_verdict(release.name, release.version)
-    if known is not None:
+    if known is not None and known.champion_version == (evaluated["champion"] or {}).get("version"):
         return known
     emit("promote", "judging the gates")
-    evaluated = night.outcome("evaluate") or {}
     cards: dict[str, Scorecard] = {
         role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in evaluated["scorecards"].items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -32,7 +33,10 @@ def releases(
     settings = connected()
     store = settings.open_store()
     for known in sorted({key.split("/")[1] for key in store.list("ledger")}):
-        project(store, known)
+        found = project(store, known)
+        if found.unsanctioned:
+            warning = f"{known}: Production in MLflow stands on version {found.unsanctioned}, which has no passed verdict"
+            print(f"nightshift: {warning}; the ledger says {found.entry.version if found.entry else None}", file=sys.stderr)
     rows = list_releases(name)
     if as_json:
         print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))

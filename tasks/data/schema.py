@@ -91,7 +91,16 @@ def _table(statement: exp.Create) -> TableInfo:
         to = next(iter(_target(inline)), None) if inline is not None else references.get(column.name.lower())
         primary = column.name.lower() in keys or column.find(exp.PrimaryKeyColumnConstraint) is not None
         columns.append(ColumnInfo(column.name, column.kind.sql("sqlite") if column.kind else "", primary, to))
-    return TableInfo(statement.this.this.name, tuple(columns), statement.sql("sqlite"))
+    return TableInfo(statement.this.this.name, tuple(columns), _ddl(statement))
+
+
+def _ddl(statement: exp.Create) -> str:
+    try:
+        return statement.sql("sqlite")
+    except KeyError:
+        # sqlglot's SQLite writer looks a key's column up by its exact spelling; Spider has `PRIMARY KEY (School_Id)`
+        # over a column `School_ID`. The generic writer leaves the clause as it is.
+        return statement.sql()
 
 
 def _target(reference: exp.Reference) -> list[tuple[str, str]]:

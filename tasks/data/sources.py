@@ -138,14 +138,22 @@ def _relative(path: Path, base: Path) -> str:
     return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
 
 
-def _schemas(source: FileSource, file: Path, base: Path) -> dict[str, str]:
+def schema_file(source: FileSource, file: Path, base: Path = Path()) -> Path | None:
+    """The `tables.json` that gives `file` its schemas: the one the source names, or one beside it.
+
+    Raises UserError when the named one is missing.
+    """
     if source.tables:
         path = base / source.tables
         if not path.is_file():
             raise UserError(f"source {source.path}: no file {source.tables} to take schemas from")
-        return read_tables(path)
-    beside = next((path for name in _TABLES if (path := file.parent / name).is_file() and path != file), None)
-    return read_tables(beside) if beside else {}
+        return path
+    return next((path for name in _TABLES if (path := file.parent / name).is_file() and path != file), None)
+
+
+def _schemas(source: FileSource, file: Path, base: Path) -> dict[str, str]:
+    path = schema_file(source, file, base)
+    return read_tables(path) if path else {}
 
 
 class _Reader:

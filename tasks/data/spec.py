@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.hashing import fingerprint, sha256_of_file
-from tasks.data.sources import FileSource, source_files
+from tasks.data.sources import FileSource, schema_file, source_files
 from tasks.data.splits import SplitSpec
 from tasks.data.synthetic.generate import GenerateSpec
 
@@ -33,9 +34,14 @@ class DataSpec(BaseModel):
 
 
 def source_fingerprint(source: FileSource | GeneratedSource) -> str:
-    """What a source holds right now: the content of its files, or the settings of the generator.
+    """What a source holds right now: the content of its files and their schemas, or the settings of the generator.
 
     Raises UserError when a file is missing.
     """
-    content = [sha256_of_file(path) for path in source_files(source)] if isinstance(source, FileSource) else []
-    return fingerprint([source.model_dump(mode="json"), content])
+    read: dict[Path, str] = {}
+    if isinstance(source, FileSource):
+        for file in source_files(source):
+            for path in (file, schema_file(source, file)):
+                if path is not None and path not in read:
+                    read[path] = sha256_of_file(path)
+    return fingerprint([source.model_dump(mode="json"), list(read.values())])

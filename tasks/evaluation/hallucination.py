@@ -9,25 +9,30 @@ be parsed names nothing.
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import lru_cache
 
 from sqlglot import exp
 
 from infra.errors import UserError
-from tasks.data.schema import parse_schema
-from tasks.sql.parse import parse
+from tasks.sql.executor import open_database
+from tasks.sql.parse import parse, to_sqlite
 
 _ROW_ID = frozenset({"rowid", "oid", "_rowid_"})
 _CATALOGUE = frozenset({"sqlite_master", "sqlite_schema"})
+_CATALOGUE_OF = """SELECT item.name, part.name FROM sqlite_master AS item, pragma_table_info(item.name) AS part
+    WHERE item.type IN ('table', 'view')"""
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Between, exp.In)
 
 
-def hallucinates(sql: str, schema: str, dialect: str = "sqlite", prepares: bool = False) -> bool | None:
-    """Whether `sql` names what the DDL `schema` lacks; None when the schema itself cannot be read.
+def hallucinates(
+    sql: str, schema: str, dialect: str = "sqlite", prepares: bool = False, database: str | None = None
+) -> bool | None:
+    """Whether `sql` names what the file `database`, else the DDL `schema`, lacks; None when that cannot be read.
 
     `prepares` says that the database compiled the query: then all plain names exist and only quoted ones are asked.
     """
-    names = _names(schema, dialect)
+    names = _names(schema, dialect, database)
     if names is None:
         return None
     tree = parse(sql, dialect).tree
@@ -66,10 +71,13 @@ def _wants_a_column(node: exp.Column) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _names(schema: str, dialect: str) -> tuple[frozenset[str], frozenset[str]] | None:
+def _names(schema: str, dialect: str, database: str | None) -> tuple[frozenset[str], frozenset[str]] | None:
+    """Tables (and views) and all their columns as SQLite itself understands the schema, in lower case."""
     try:
-        parsed = parse_schema(schema, dialect)
+        connection = open_database("" if database else schema, path=database)
     except UserError:
-        return None
-    tables = frozenset(table.name.lower() for table in parsed.tables)
-    return tables, frozenset(column.name.lower() for table in parsed.tables for column in table.columns)
+        return _names(to_sqlite(schema, dialect), "sqlite", None) if dialect != "sqlite" and not database else None
+    with closing(connection):
+        connection.set_authorizer(None)  # no text from outside runs from here on
+        found = connection.execute(_CATALOGUE_OF).fetchall()
+    return frozenset(table.lower() for table, _ in found), frozenset(column.lower() for _, column in found)

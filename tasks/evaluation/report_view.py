@@ -41,7 +41,7 @@ _BADGES = {
     "scored": ("Scored", "calm"),
 }
 _NEXT = {
-    "promoted": "Nothing has to be done. Read what changed below; a rollback brings the former version back.",
+    "promoted": "Nothing has to be done. What it won and what it broke is below.",
     "rejected": "Production stays as it was. The failed gates say what was missing and what would help.",
     "awaiting_approval": "Production stays as it was until a named person approves or declines.",
     "data_rejected": "Production stays as it was. Mend the quarantined rows or the rule that refused them.",

@@ -25,7 +25,6 @@ from tasks.evaluation.text_metrics import exact_match, rouge_l, rouge_n, sentenc
 from tasks.sql.comparison import order_matters
 from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
-from tasks.sql.introspection import database_schema
 from tasks.sql.judge import JudgePool
 from tasks.sql.judgement import Job, Judgement, safe_text
 
@@ -41,7 +40,7 @@ class _Judged:
     example: Example
     prediction: Prediction
     sql: str
-    schema: str
+    job: Job
     judgement: Judgement
     raw_match: bool | None
     right_rows: bool
@@ -120,7 +119,7 @@ def _judge_all(
         answers = pool.judge(any_order)
     right_rows = {number for number, answer in zip(asked, answers, strict=True) if answer.execution_match}
     return [
-        _Judged(example, prediction, sql, _schema(example, files), judgement, raw[number], number in right_rows)
+        _Judged(example, prediction, sql, jobs[number], judgement, raw[number], number in right_rows)
         for number, (example, prediction, sql, judgement) in enumerate(
             zip(examples, predictions, sqls, judgements, strict=True)
         )
@@ -131,13 +130,6 @@ def _job(example: Example, sql: str, files: dict[str, Path]) -> Job:
     if not example.setup and example.db_id in files:
         return Job(example.id, example.sql, sql, database=str(files[example.db_id]), dialect=example.dialect)
     return Job(example.id, example.sql, sql, example.schema, example.setup, dialect=example.dialect)
-
-
-def _schema(example: Example, files: dict[str, Path]) -> str:
-    """The schema that the query ran on; of a file, what its own catalogue says when the example tells none."""
-    if example.schema or example.db_id not in files:
-        return example.schema
-    return database_schema(files[example.db_id])
 
 
 def _bare(sql: str) -> str:
@@ -185,7 +177,7 @@ def _values(one: _Judged) -> dict[str, float]:
     """Every metric of one example whose gold runs; a metric that does not apply to it is left out."""
     judgement, gold = one.judgement, one.example.sql
     match, alike = bool(judgement.execution_match), rouge_l(gold, one.sql)
-    invented = hallucinates(one.sql, one.schema, one.example.dialect, judgement.prepares)
+    invented = hallucinates(one.sql, one.job.schema, one.job.dialect, judgement.prepares, one.job.database)
     values: dict[str, float | bool | None] = {
         "execution_accuracy": match,
         "execution_accuracy_raw": bool(one.raw_match),

@@ -72,6 +72,12 @@ def test_what_cannot_fit_is_an_error(tokenizer) -> None:
         Prompter(PromptSpec(max_tokens=32), tokenizer).render(DDL, "How many hotels are there in the whole world?")
 
 
+def test_a_key_spelled_in_another_case_is_rendered() -> None:
+    schema = parse_schema("CREATE TABLE s (School_ID INT, name TEXT, PRIMARY KEY (School_Id))")
+    assert schema.tables[0].columns[0].primary_key
+    sqlite3.connect(":memory:").executescript(render_ddl(schema))
+
+
 @pytest.mark.parametrize("bad", ["hello", "CREATE TABLE broken (a", "SELECT 1"])
 def test_unreadable_schemas_are_errors(bad: str) -> None:
     with pytest.raises(UserError, match="schema"):

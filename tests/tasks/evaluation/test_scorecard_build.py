@@ -53,6 +53,7 @@ PLANTED = {
     "state": ("DELETE FROM staff WHERE id = 1", "DELETE FROM staff", "wrong_state"),
     "broken": ("SELECT x FROM nowhere", NAMES, None),
     "weak": ("SELECT name FROM staff WHERE id > 99", "SELECT city FROM teams", None),
+    "weak_wrong": ("SELECT name FROM staff WHERE id > 99", NAMES, "wrong_rows"),
     "zero": ("SELECT COUNT(*) FROM teams", "SELECT COUNT(*) FROM staff WHERE id > 9", None),
 }  # fmt: skip
 
@@ -92,21 +93,21 @@ def test_examples_keep_their_order_and_texts(card):
 
 
 def test_broken_gold_is_counted_apart_and_in_no_share(card):
-    assert (card.gold.ok, card.gold.empty, card.gold.failed) == (19, 1, 1)
+    assert (card.gold.ok, card.gold.empty, card.gold.failed) == (19, 2, 1)
     broken = next(e for e in card.examples if e.id == "broken")
     assert broken.execution_match is None
     assert broken.values == {}
     assert "nowhere" in broken.gold_message
     assert card.n == len(PLANTED)
-    assert {card.metrics[m].n for m in ("execution_accuracy", "execution_accuracy_raw", "runs", "rougeL")} == {20}
+    assert {card.metrics[m].n for m in ("execution_accuracy", "execution_accuracy_raw", "runs", "rougeL")} == {21}
 
 
 def test_execution_accuracy_its_raw_and_its_telling_form(card):
-    assert card.metrics["execution_accuracy"].value == pytest.approx(5 / 20)
+    assert card.metrics["execution_accuracy"].value == pytest.approx(5 / 21)
     raw = card.values("execution_accuracy_raw")
     assert {id for id, value in raw.items() if value} == {"right", "spaces", "weak", "zero"}
     telling = card.values("execution_accuracy_nonvacuous")
-    assert telling.keys() == PLANTED.keys() - {"broken", "weak", "zero"}
+    assert telling.keys() == PLANTED.keys() - {"broken", "weak", "weak_wrong", "zero"}
     assert card.metrics["execution_accuracy_nonvacuous"].value == pytest.approx(3 / 18)
     assert {e.id for e in card.examples if e.vacuous} == {"weak", "zero"}
 
@@ -133,7 +134,7 @@ def test_speed_comes_from_the_predictions(card):
 def test_slices_say_where_the_model_fails(card):
     assert set(card.slices) == {"phrasing", "database", "clause", "tables", "difficulty"}
     assert set(card.slices["phrasing"]["seen"]) == {"execution_accuracy", "exact_match", "runs"}
-    assert card.slices["database"]["firm"]["runs"].n == 20
+    assert card.slices["database"]["firm"]["runs"].n == 21
     ordered = card.slices["clause"]["order_by"]["execution_accuracy"]
     assert (ordered.value, ordered.n) == (0.0, 3)
     assert card.slices["clause"]["plain"]["execution_accuracy"].n == 14

@@ -110,7 +110,8 @@ def test_another_tree(gold, answer):
 
 
 SCHEMA = (
-    "CREATE TABLE staff (id INTEGER PRIMARY KEY, name TEXT, salary REAL); CREATE TABLE teams (id INTEGER, city TEXT)"
+    "CREATE TABLE staff (id INTEGER PRIMARY KEY, name TEXT, salary REAL); CREATE TABLE teams (id INTEGER, city TEXT);"
+    " CREATE VIEW best AS SELECT id FROM staff"
 )
 
 
@@ -120,6 +121,7 @@ SCHEMA = (
         ("SELECT name FROM staff WHERE salary > 5", True, False),
         ("SELECT wage FROM staff", False, True),
         ("SELECT name FROM workers", False, True),
+        ("SELECT id FROM best", True, False),  # a view
         ("SELECT s.wage FROM staff AS s", False, True),
         ("WITH rich AS (SELECT name AS who FROM staff) SELECT who FROM rich", False, False),
         ("SELECT city FROM staff", False, False),  # a column of another table: an error, but nothing invented
@@ -138,3 +140,4 @@ def test_hallucination(sql, prepares, invented):
 
 def test_hallucination_of_an_unreadable_schema_is_unknown():
     assert hallucinates("SELECT a FROM t", "no schema at all") is None
+    assert hallucinates("SELECT a FROM t", "CREATE TABLE t (a INT) ENGINE=InnoDB", "mysql") is False
