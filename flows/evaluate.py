@@ -73,7 +73,9 @@ def evaluate(night: str) -> None:
         candidates = find_candidates(now)
         answered = answer(now, candidates, examples, test, work)
         scorecards = {c.role: score(now, c.role, c, answered[c.role], examples, test, work) for c in candidates}
-        champion = next(({"version": c.version, "adapter_hash": c.adapter_hash} for c in candidates if c.role == "champion"), None)
+        champion = next(
+            ({"version": c.version, "adapter_hash": c.adapter_hash} for c in candidates if c.role == "champion"), None
+        )
     outcome = {
         "test_fingerprint": test,
         "rows": len(examples),

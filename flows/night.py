@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.recipe import Recipe, check_recipe, parse_recipe
 from infra.errors import NotFound
 from infra.hashing import code_version, fingerprint
 from infra.settings import Settings, load_settings
 from infra.store import Store
-from flows.recipe import Recipe, check_recipe, parse_recipe
 
 CODE = ("infra", "tasks", "validation", "registry", "flows.recipe")
 LIBRARIES = ("torch", "transformers", "peft", "trl", "sqlglot", "great-expectations", "mlflow")

@@ -20,7 +20,9 @@ def summarise(night: Night) -> dict[str, Any]:
     if not steps["prepare"]["accepted"]:
         reason = _broken_contract(steps["prepare"]["validation"])
         return _told(document | {"outcome": "data_rejected", "reason": reason})
-    cards = {role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in steps["evaluate"]["scorecards"].items()}
+    cards = {
+        role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in steps["evaluate"]["scorecards"].items()
+    }
     values = {role: {key: i.value for key, i in card.metrics.items()} for role, card in cards.items()}
     decision = steps["promote"]
     document |= {
@@ -32,7 +34,9 @@ def summarise(night: Night) -> dict[str, Any]:
         "base_metrics": values["base"],
         "champion_metrics": values.get("champion"),
         "gates": decision["gates"],
-        "stages": [{key: value for key, value in stage.items() if key != "curve"} for stage in steps["train"]["stages"]],
+        "stages": [
+            {key: value for key, value in stage.items() if key != "curve"} for stage in steps["train"]["stages"]
+        ],
         "curves": {stage["name"]: stage["curve"] for stage in steps["train"]["stages"]},
     }
     return _told(document)
@@ -43,7 +47,9 @@ def nothing_new(night: Night) -> dict[str, Any]:
     before = night.outcome("retrain") or {}
     reason = f"night {night.id} ended as {before['outcome']} before, and neither data, recipe nor code have changed"
     kept = {key: before.get(key) for key in ("version", "champion", "metrics", "gates", "report")}
-    return _told(_document(night) | kept | {"outcome": "nothing_new", "reason": reason, "earlier_outcome": before["outcome"]})
+    return _told(
+        _document(night) | kept | {"outcome": "nothing_new", "reason": reason, "earlier_outcome": before["outcome"]}
+    )
 
 
 def planned(night: Night) -> dict[str, Any]:
@@ -84,7 +90,11 @@ def _broken_contract(validation: dict[str, Any]) -> str:
     share = f"{validation['quarantined']} of {validation['rows']} rows quarantined"
     broken = [e["reason"] for e in validation["expectations"] if not e["success"] and e["scope"] == "batch"]
     reasons = ", ".join(f"{reason} ({count})" for reason, count in list(validation["reasons"].items())[:4])
-    return "; ".join(filter(None, [share, f"broken: {', '.join(broken)}" if broken else "", f"reasons: {reasons}" if reasons else ""]))
+    return "; ".join(
+        filter(
+            None, [share, f"broken: {', '.join(broken)}" if broken else "", f"reasons: {reasons}" if reasons else ""]
+        )
+    )
 
 
 def _told(document: dict[str, Any]) -> dict[str, Any]:

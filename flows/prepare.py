@@ -62,7 +62,8 @@ def validate_sources(night: Night) -> ValidationResult:
     (place / "validation.json").write_text(json.dumps(result.to_json(), indent=1))
     night.store.put_tree(f"nights/{night.id}/validation", place)
     create_table_artifact(
-        [{"reason": reason, "rows": count} for reason, count in result.reasons.items()] or [{"reason": "none", "rows": 0}],
+        [{"reason": reason, "rows": count} for reason, count in result.reasons.items()]
+        or [{"reason": "none", "rows": 0}],
         key="quarantine",
         description=f"{len(result.quarantined)} of {result.rows} rows quarantined",
     )
@@ -91,7 +92,9 @@ def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
         contaminated=len(contaminated),
         reasons=checked.reasons,
     )
-    manifest, ref = _store_dataset(night, splits, databases, accounting, {"duplicate": duplicates, "contaminated": contaminated})
+    manifest, ref = _store_dataset(
+        night, splits, databases, accounting, {"duplicate": duplicates, "contaminated": contaminated}
+    )
     night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | databases)
     emit("prepare", f"{manifest.splits['train']:,} training and {manifest.splits['test']:,} test rows", 1, 1)
     return {"accepted": True, "dataset": ref.model_dump(), "manifest": manifest.summary()}

@@ -82,7 +82,11 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
     }
     champion = evaluated["champion"]
     outcomes = judge_gates(
-        night.recipe.gates, cards.get("challenger"), cards.get("champion"), cards.get("base"), champion_absent=champion is None
+        night.recipe.gates,
+        cards.get("challenger"),
+        cards.get("champion"),
+        cards.get("base"),
+        champion_absent=champion is None,
     )
     verdict = decide(
         outcomes,
@@ -95,9 +99,14 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
         night=night.id,
     )
     metrics = cards["challenger"].metrics
-    attach_verdict(release.name, release.version, verdict, {key: metrics[key].value for key in HEADLINE if key in metrics})
+    attach_verdict(
+        release.name, release.version, verdict, {key: metrics[key].value for key in HEADLINE if key in metrics}
+    )
     create_table_artifact(
-        [{"gate": g.id, "status": g.status, "value": g.value, "threshold": g.threshold, "evidence": g.evidence} for g in outcomes],
+        [
+            {"gate": g.id, "status": g.status, "value": g.value, "threshold": g.threshold, "evidence": g.evidence}
+            for g in outcomes
+        ],
         key="gates",
         description=f"{release.name} version {release.version}: {verdict.status}",
     )
@@ -120,7 +129,10 @@ def act(night: Night, release: Release, verdict: Verdict) -> dict[str, Any]:
         return {"outcome": "rejected", "reason": reason}
     if verdict.status == "needs_approval" or night.recipe.release.approval == "manual":
         emit("promote", f"version {release.version} awaits approval", 1, 1)
-        return {"outcome": "awaiting_approval", "reason": "a named person decides: nightshift promote VERSION --approve"}
+        return {
+            "outcome": "awaiting_approval",
+            "reason": "a named person decides: nightshift promote VERSION --approve",
+        }
     reason = f"all {len(verdict.gates)} gates passed"
     promotion.promote(night.store, release.name, verdict, actor="nightshift", reason=reason)
     emit("promote", f"version {release.version} is in Production", 1, 1)

@@ -38,7 +38,9 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
         manifest = prepared["manifest"]
         for split, context in (("train", "training"), ("test", "evaluation")):
             profile = {"num_rows": manifest["splits"][split], "difficulty": manifest["difficulty"][split]}
-            tracking.log_dataset(run, f"{night.recipe.name} {split}", dataset.fingerprint, dataset.key, context, profile)
+            tracking.log_dataset(
+                run, f"{night.recipe.name} {split}", dataset.fingerprint, dataset.key, context, profile
+            )
     for role in ("", "base_", "champion_"):
         values = outcome.get(f"{role}metrics") or {}
         tracking.log_metrics(run, {f"{role}{key}": value for key, value in values.items()})
@@ -81,7 +83,9 @@ def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
         base_model=night.recipe.model,
         reason=outcome["reason"],
         stages=trained.get("stages", []),
-        scorecards={role: load_scorecard(night, Ref.model_validate(r)) for role, r in evaluated.get("scorecards", {}).items()},
+        scorecards={
+            role: load_scorecard(night, Ref.model_validate(r)) for role, r in evaluated.get("scorecards", {}).items()
+        },
         gates=outcome["gates"],
         data={
             "counts": {key: value for key, value in accounting.items() if isinstance(value, int)},
@@ -103,7 +107,11 @@ def _docs(night: Night) -> str:
 def next_commands(outcome: dict[str, Any]) -> list[str]:
     """Three commands worth typing after this outcome."""
     if outcome["outcome"] == "data_rejected":
-        return ["nightshift validate DATA --docs docs", f"nightshift retrain {outcome['recipe']}", "nightshift releases"]
+        return [
+            "nightshift validate DATA --docs docs",
+            f"nightshift retrain {outcome['recipe']}",
+            "nightshift releases",
+        ]
     ask = 'nightshift ask "How many singers are there?" --database music.sqlite'
     if outcome["outcome"] == "awaiting_approval":
         approve = f'nightshift promote {outcome["version"]} --approve --by YOU --reason "looks right"'

@@ -107,8 +107,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
         last = i == len(keys) - 1
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
-                raise UserError(f"--set {override!r}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it")
-            key = int(key)  # noqa: PLW2901 - the same step of the path, now as an index
+                raise UserError(
+                    f"--set {override!r}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it"
+                )
+            key = int(key)
         elif not isinstance(node, dict):
             raise UserError(f"--set {override!r}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
         if last:

@@ -1,10 +1,10 @@
 """retrain: one night, prepare -> train -> evaluate -> promote.
 
-    retrain(recipe, overrides, dry_run, force, reason)
-     |- prepare   ingest, validate, quarantine, dedupe, split -> dataset       cpu
-     |- train     stage after stage -> adapter                                 gpu
-     |- evaluate  base, challenger and champion on the same examples           gpu
-     `- promote   register, gates, verdict, ledger -> Production or rejected   cpu
+retrain(recipe, overrides, dry_run, force, reason)
+ |- prepare   ingest, validate, quarantine, dedupe, split -> dataset       cpu
+ |- train     stage after stage -> adapter                                 gpu
+ |- evaluate  base, challenger and champion on the same examples           gpu
+ `- promote   register, gates, verdict, ledger -> Production or rejected   cpu
 """
 
 from __future__ import annotations
@@ -88,7 +88,12 @@ def run_steps(night: Night) -> dict[str, Any]:
 
 def _parameters(night: Night) -> dict[str, Any]:
     content = night.recipe.content()
-    return {"model": content["model"], "prompt": content["prompt"], "lora": content["training"]["lora"], "seed": content["training"]["seed"]}
+    return {
+        "model": content["model"],
+        "prompt": content["prompt"],
+        "lora": content["training"]["lora"],
+        "seed": content["training"]["seed"],
+    }
 
 
 def _end(night: Night, outcome: dict[str, Any], keep: bool = True) -> State:

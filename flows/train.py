@@ -88,7 +88,10 @@ def run_stages(night: Night, job: TrainingJob, finished: set[str], work: Path) -
             process.stop()
     shown = ("name", "method", "rows", "steps", "seconds", "reused", "eval_loss")
     create_table_artifact(
-        [{key: r[key] for key in shown} | {"first_loss": r["curve"][0][1], "last_loss": r["curve"][-1][1]} for r in results],
+        [
+            {key: r[key] for key in shown} | {"first_loss": r["curve"][0][1], "last_loss": r["curve"][-1][1]}
+            for r in results
+        ],
         key="stages",
         description="the curriculum",
     )
@@ -101,7 +104,10 @@ def record_stage(night: Night, number: int, result: dict[str, Any]) -> None:
     stage = next(s for s in night.recipe.training.stages if s.name == result["name"])
     run = tracking.child_run(night_run(night), "stage", f"stage {number} {stage.name}", result["fingerprint"])
     shared = night.recipe.training.model_dump(mode="json", exclude={"stages"})
-    tracking.log_params(run, shared | stage.model_dump(mode="json") | {"precision": result["precision"], "trainable": result["trainable"]})
+    tracking.log_params(
+        run,
+        shared | stage.model_dump(mode="json") | {"precision": result["precision"], "trainable": result["trainable"]},
+    )
     tracking.log_curve(run, "loss", [(int(step), float(loss)) for step, loss in result["curve"]])
     metrics = {key: float(result[key]) for key in ("seconds", "steps", "rows", "tokens", "dropped", "peak_memory_mb")}
     if result["eval_loss"] is not None:

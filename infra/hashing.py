@@ -37,7 +37,9 @@ def sha256_of_file(path: Path) -> str:
 
 def fingerprint_of_folder(folder: Path, names: Iterable[str] | None = None) -> str:
     """The fingerprint of a folder's files (all, or those in `names`): relative paths and contents, nothing else."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file()) if names is None else [folder / n for n in sorted(names)]
+    files = (
+        sorted(p for p in folder.rglob("*") if p.is_file()) if names is None else [folder / n for n in sorted(names)]
+    )
     return fingerprint([[p.relative_to(folder).as_posix(), sha256_of_file(p)] for p in files])
 
 

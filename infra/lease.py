@@ -38,7 +38,12 @@ class Lease:
         last = int(taken[-1].rpartition("/")[2].partition(".")[0]) if taken else 0
         if last and (holder := self._living(last)):
             raise Busy(self._message(holder))
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid()), "since": time.time()}
+        me = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": _process_start(os.getpid()),
+            "since": time.time(),
+        }
         try:
             self.store.create_json(self._key(last + 1, "holder"), me)
         except AlreadyExists:
@@ -49,7 +54,9 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

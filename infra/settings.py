@@ -22,7 +22,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".nightshift"), description="folder of the embedded default")
     store: str = Field("", description="store url: a folder or s3://bucket/prefix; default HOME/store")
-    artifacts: str = Field("", description="where MLflow keeps files when it is a plain database; default HOME/mlartifacts")
+    artifacts: str = Field(
+        "", description="where MLflow keeps files when it is a plain database; default HOME/mlartifacts"
+    )
     models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
 
     @property

@@ -63,9 +63,7 @@ def validate_examples(
     )
 
 
-def _frame(
-    rows: Sequence[FeatureRow], examples: Sequence[Example], bad_records: Sequence[BadRecord]
-) -> pd.DataFrame:
+def _frame(rows: Sequence[FeatureRow], examples: Sequence[Example], bad_records: Sequence[BadRecord]) -> pd.DataFrame:
     """The frame of examples, followed by a row of nulls for every unreadable record."""
     import pandas as pd
 

@@ -85,11 +85,15 @@ def _over_rows(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
 def _over_counts(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
     import great_expectations.expectations as gxe
 
-    yield "quarantined_share", gxe.ExpectColumnMaxToBeBetween(
-        column="quarantined_share", max_value=spec.max_quarantined_share, **_of_batch("quarantined_share")
+    yield (
+        "quarantined_share",
+        gxe.ExpectColumnMaxToBeBetween(
+            column="quarantined_share", max_value=spec.max_quarantined_share, **_of_batch("quarantined_share")
+        ),
     )
-    yield "too_few_rows", gxe.ExpectColumnMinToBeBetween(
-        column="kept", min_value=spec.min_rows, **_of_batch("too_few_rows")
+    yield (
+        "too_few_rows",
+        gxe.ExpectColumnMinToBeBetween(column="kept", min_value=spec.min_rows, **_of_batch("too_few_rows")),
     )
 
 

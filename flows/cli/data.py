@@ -60,7 +60,9 @@ def validate(
 def score(
     examples: Annotated[str, typer.Option(help="Examples with gold SQL: id, question, sql, and schema or db_id.")],
     predictions: Annotated[Path, typer.Option(help="JSONL with id and prediction.")],
-    databases: Annotated[Path | None, typer.Option(help="Folder of SQLite files for rows with db_id and no rows of their own.")] = None,
+    databases: Annotated[
+        Path | None, typer.Option(help="Folder of SQLite files for rows with db_id and no rows of their own.")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scorecard as JSON; - prints it.")] = None,
     html_out: Annotated[Path | None, typer.Option("--html", help="Write the HTML report.")] = None,
 ) -> None:
@@ -81,19 +83,25 @@ def score(
     if not predictions.is_file():
         raise UserError(f"no predictions file {predictions}")
     answers = read_predictions(predictions, [row.id for row in rows])
-    from infra.hashing import fingerprint
-
     from flows.cli.show import progress_bars, table
+    from infra.hashing import fingerprint
     from infra.progress import emit
 
     subject = Subject(role="predictions", name=predictions.name, fingerprint="")
     test = fingerprint([row.to_row() for row in rows])
     with progress_bars(enabled=sys.stderr.isatty()):
         card = build_scorecard(
-            rows, answers, subject, test, databases=databases, progress=lambda done, total: emit("judge", "", done, total)
+            rows,
+            answers,
+            subject,
+            test,
+            databases=databases,
+            progress=lambda done, total: emit("judge", "", done, total),
         )
     if html_out is not None:
-        html_out.write_text(render_report(ReportData(outcome="scored", scorecards={"predictions": card})), encoding="utf-8")
+        html_out.write_text(
+            render_report(ReportData(outcome="scored", scorecards={"predictions": card})), encoding="utf-8"
+        )
     if json_out is not None and str(json_out) == "-":
         print(card.model_dump_json(indent=2))
         return

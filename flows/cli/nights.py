@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_CODES = {"promoted": 0, "nothing_new": 0, "planned": 0, "failed": 1, "rejected": 3, "awaiting_approval": 4, "data_rejected": 5}
+EXIT_CODES = {
+    "promoted": 0,
+    "nothing_new": 0,
+    "planned": 0,
+    "failed": 1,
+    "rejected": 3,
+    "awaiting_approval": 4,
+    "data_rejected": 5,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +27,8 @@ def register(app: typer.Typer) -> None:
 def retrain(
     recipe: Annotated[str, typer.Argument(help="Built-in recipe or path of a recipe file.")] = "quickstart",
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the recipe; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the recipe; may be repeated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")] = False,
@@ -50,7 +59,9 @@ def retrain(
     raise typer.Exit(EXIT_CODES[outcome["outcome"]])
 
 
-def _run(name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any) -> dict[str, Any]:
+def _run(
+    name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any
+) -> dict[str, Any]:
     from infra.progress import emit
 
     emit("start", f"starting Prefect and MLflow for {name}")
@@ -81,11 +92,24 @@ def recipes(
 
     found = [load_recipe(str(path)) for path in builtin_recipes().values()]
     if as_json:
-        rows = [{"name": r.name, "description": r.description, "model": r.model, "stages": [s.name for s in r.training.stages]} for r in found]
+        rows = [
+            {
+                "name": r.name,
+                "description": r.description,
+                "model": r.model,
+                "stages": [s.name for s in r.training.stages],
+            }
+            for r in found
+        ]
         print(json.dumps(rows, indent=2))
         return
     from flows.cli.show import table
 
-    table("Recipes", ("name", "model", "stages", "description"), [
-        (r.name, r.model.partition("#")[0], " > ".join(s.name for s in r.training.stages), r.description) for r in found
-    ])
+    table(
+        "Recipes",
+        ("name", "model", "stages", "description"),
+        [
+            (r.name, r.model.partition("#")[0], " > ".join(s.name for s in r.training.stages), r.description)
+            for r in found
+        ],
+    )

@@ -35,8 +35,13 @@ def releases(
     for known in sorted({key.split("/")[1] for key in store.list("ledger")}):
         found = project(store, known)
         if found.unsanctioned:
-            warning = f"{known}: Production in MLflow stands on version {found.unsanctioned}, which has no passed verdict"
-            print(f"nightshift: {warning}; the ledger says {found.entry.version if found.entry else None}", file=sys.stderr)
+            warning = (
+                f"{known}: Production in MLflow stands on version {found.unsanctioned}, which has no passed verdict"
+            )
+            print(
+                f"nightshift: {warning}; the ledger says {found.entry.version if found.entry else None}",
+                file=sys.stderr,
+            )
     rows = list_releases(name)
     if as_json:
         print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
@@ -79,7 +84,9 @@ def promote(
     store = connected().open_store()
     names = [release] if release else sorted({row.name for row in list_releases() if row.version == version})
     if len(names) != 1:
-        raise UserError(f"version {version} of which release? choose with --release: {', '.join(names) or 'none is registered'}")
+        raise UserError(
+            f"version {version} of which release? choose with --release: {', '.join(names) or 'none is registered'}"
+        )
     verdict = attached_verdict(names[0], version)
     if verdict is None:
         raise UserError(f"{names[0]} version {version} carries no verdict; only a judged version can be promoted")
@@ -110,4 +117,8 @@ def history(
     from flows.cli.show import table
 
     columns = ("release", "entry", "when", "action", "version", "before", "by", "reason")
-    table("Ledger", columns, [(n, e.number, e.time, e.action, e.version, e.previous_version, e.actor, e.reason) for n, e in entries])
+    table(
+        "Ledger",
+        columns,
+        [(n, e.number, e.time, e.action, e.version, e.previous_version, e.actor, e.reason) for n, e in entries],
+    )

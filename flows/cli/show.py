@@ -15,7 +15,13 @@ from rich.table import Table
 from infra.progress import Event, listening
 
 STATUS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "needs_approval": "[yellow]needs approval[/]"}
-COLOUR = {"promoted": "green", "nothing_new": "cyan", "rejected": "red", "awaiting_approval": "yellow", "data_rejected": "red"}
+COLOUR = {
+    "promoted": "green",
+    "nothing_new": "cyan",
+    "rejected": "red",
+    "awaiting_approval": "yellow",
+    "data_rejected": "red",
+}
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -25,7 +31,13 @@ def progress_bars(enabled: bool = True) -> Iterator[None]:
     if not enabled:
         yield
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description:18}"), BarColumn(24), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:18}"),
+        BarColumn(24),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         lines: dict[str, TaskID] = {}
 
@@ -59,7 +71,14 @@ def show_night(outcome: dict[str, Any]) -> None:
     console = Console()
     colour = COLOUR.get(outcome["outcome"], "white")
     title = f"[bold {colour}]{outcome['outcome'].replace('_', ' ')}[/]"
-    console.print(Panel(escape(outcome["reason"]), title=title, subtitle=f"{outcome['recipe']} · night {outcome['night']}", border_style=colour))
+    console.print(
+        Panel(
+            escape(outcome["reason"]),
+            title=title,
+            subtitle=f"{outcome['recipe']} · night {outcome['night']}",
+            border_style=colour,
+        )
+    )
     if outcome.get("stages"):
         _stages(console, outcome)
     if outcome.get("base_metrics"):
@@ -70,7 +89,9 @@ def show_night(outcome: dict[str, Any]) -> None:
             drawn.add_column(column)
         for gate in outcome["gates"]:
             value = "" if gate["value"] is None else f"{gate['value']:.3f}"
-            drawn.add_row(escape(gate["id"]), value, f"{gate['threshold']:.3f}", STATUS[gate["status"]], escape(gate["evidence"]))
+            drawn.add_row(
+                escape(gate["id"]), value, f"{gate['threshold']:.3f}", STATUS[gate["status"]], escape(gate["evidence"])
+            )
         console.print(drawn)
     _footer(console, outcome)
 
@@ -83,7 +104,15 @@ def _stages(console: Console, outcome: dict[str, Any]) -> None:
         losses = [loss for _, loss in outcome["curves"][stage["name"]]]
         name = stage["name"] + (" (reused)" if stage["reused"] else "")
         validation = "" if stage["eval_loss"] is None else f"{stage['eval_loss']:.3f}"
-        drawn.add_row(name, str(stage["rows"]), str(stage["steps"]), f"{losses[0]:.3f} → {losses[-1]:.3f}", _spark(losses), validation, f"{stage['seconds']:.0f}")
+        drawn.add_row(
+            name,
+            str(stage["rows"]),
+            str(stage["steps"]),
+            f"{losses[0]:.3f} → {losses[-1]:.3f}",
+            _spark(losses),
+            validation,
+            f"{stage['seconds']:.0f}",
+        )
     console.print(drawn)
 
 
@@ -100,7 +129,11 @@ def _models(console: Console, outcome: dict[str, Any]) -> None:
     drawn = Table(title="On the same test questions", title_justify="left", header_style="bold")
     for column in ("", "execution accuracy", "exact match", "runs"):
         drawn.add_column(column)
-    named = (("base", "base_metrics"), ("challenger", "metrics"), (f"champion (version {outcome['champion']})", "champion_metrics"))
+    named = (
+        ("base", "base_metrics"),
+        ("challenger", "metrics"),
+        (f"champion (version {outcome['champion']})", "champion_metrics"),
+    )
     for name, key in named:
         if values := outcome.get(key):
             drawn.add_row(name, *(f"{values[m]:.3f}" for m in ("execution_accuracy", "exact_match", "runs")))
@@ -115,7 +148,9 @@ def _footer(console: Console, outcome: dict[str, Any]) -> None:
         console.print(f"[bold]In Production:[/] {release} version {outcome['version']}")
     elif outcome["outcome"] == "rejected":
         kept = f"version {outcome['champion']} stays" if outcome["champion"] else "nothing is there yet"
-        console.print(f"[bold]Production is unmoved:[/] {release}, {kept}; version {outcome['version']} is kept as rejected")
+        console.print(
+            f"[bold]Production is unmoved:[/] {release}, {kept}; version {outcome['version']} is kept as rejected"
+        )
     if outcome["report"]:
         console.print(f"[bold]Report:[/] {outcome['report']}", soft_wrap=True)
     if outcome["seconds"]:
@@ -131,9 +166,15 @@ def show_answer(sql: str, execution: Any, origin: str) -> None:
     from rich.syntax import Syntax
 
     console = Console()
-    console.print(Panel(Syntax(sql, "sql", word_wrap=True, background_color="default"), title=origin, title_align="left"))
+    console.print(
+        Panel(Syntax(sql, "sql", word_wrap=True, background_color="default"), title=origin, title_align="left")
+    )
     if execution.status == "ok":
         shown = execution.rows[:50]
-        table(f"{len(execution.rows)} row(s)" + (", first 50" if len(execution.rows) > 50 else ""), execution.columns, shown)
+        table(
+            f"{len(execution.rows)} row(s)" + (", first 50" if len(execution.rows) > 50 else ""),
+            execution.columns,
+            shown,
+        )
     else:
         console.print(f"[red]{execution.status}[/]: {escape(execution.message)}")

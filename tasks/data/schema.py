@@ -117,7 +117,9 @@ def render_ddl(schema: Schema) -> str:
 
 def render_compact(schema: Schema) -> str:
     """One table a line: `bookings(booking_id, hotel_id -> hotels.hotel_id, nights)`."""
-    return "\n".join(f"{table.name}({', '.join(_compact(column) for column in table.columns)})" for table in schema.tables)
+    return "\n".join(
+        f"{table.name}({', '.join(_compact(column) for column in table.columns)})" for table in schema.tables
+    )
 
 
 def _compact(column: ColumnInfo) -> str:
@@ -142,7 +144,9 @@ def fit_schema(
     needed = {name.lower() for name in keep}
 
     def relevance(table: TableInfo) -> int:
-        parts = re.findall(r"[a-z0-9]+", " ".join([table.name, *(c.name for c in table.columns)]).lower().replace("_", " "))
+        parts = re.findall(
+            r"[a-z0-9]+", " ".join([table.name, *(c.name for c in table.columns)]).lower().replace("_", " ")
+        )
         return sum(part in words or part.rstrip("s") in words for part in parts)
 
     droppable = sorted((t for t in schema.tables if t.name.lower() not in needed), key=relevance)

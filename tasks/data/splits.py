@@ -47,7 +47,9 @@ def assign_databases(examples: Iterable[Example], spec: SplitSpec, before: Mappi
         if split not in SPLITS:
             raise UserError(f"{example.file or example.source} row {example.row}: split {split!r} is none of {SPLITS}")
         if given.setdefault(example.db_id, split) != split:
-            raise UserError(f"database {example.db_id} is given to both {given[example.db_id]} and {split}: splits go by database")
+            raise UserError(
+                f"database {example.db_id} is given to both {given[example.db_id]} and {split}: splits go by database"
+            )
     moved = [db for db, split in given.items() if before.get(db, split) != split and "test" in (before.get(db), split)]
     if moved:
         raise UserError(

@@ -58,7 +58,9 @@ def generate(
     from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
     device = next(model.parameters()).device
-    stops = torch.tensor([";" in token or "`" in token for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
+    stops = torch.tensor(
+        [";" in token or "`" in token for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+    )
 
     class StatementEnd(StoppingCriteria):
         """Ends a row once its statement is complete; texts are decoded only where a candidate token appears."""

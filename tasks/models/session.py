@@ -61,7 +61,9 @@ def run(path: Path) -> None:
             _answer(job, subject, model, tokenizer, examples, work)
 
 
-def _answer(job: GenerationJob, subject: SubjectJob, base: Any, tokenizer: Any, examples: Sequence[Example], work: Path) -> None:
+def _answer(
+    job: GenerationJob, subject: SubjectJob, base: Any, tokenizer: Any, examples: Sequence[Example], work: Path
+) -> None:
     prompter = Prompter(subject.prompt, tokenizer)
     prompts = [_prompt(prompter, e) for e in examples]
     asked = [i for i, prompt in enumerate(prompts) if prompt]
@@ -89,7 +91,12 @@ def _write(path: Path, ids: Sequence[str], answers: Sequence[Generation]) -> Non
     temporary = path.with_suffix(".part")
     with temporary.open("w", encoding="utf-8") as handle:
         for identifier, answer in zip(ids, answers, strict=True):
-            row = {"id": identifier, "prediction": answer.text, "tokens": answer.tokens, "seconds": round(answer.seconds, 5)}
+            row = {
+                "id": identifier,
+                "prediction": answer.text,
+                "tokens": answer.tokens,
+                "seconds": round(answer.seconds, 5),
+            }
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
     temporary.replace(path)
 

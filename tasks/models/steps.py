@@ -22,7 +22,13 @@ def _may_recover(task: Any, run: Any, state: Any) -> bool:
     return not isinstance(state.result(raise_on_failure=False), UserError)
 
 
-@task(task_run_name="model {reference}", retries=2, retry_delay_seconds=10, retry_condition_fn=_may_recover, cache_policy=NO_CACHE)
+@task(
+    task_run_name="model {reference}",
+    retries=2,
+    retry_delay_seconds=10,
+    retry_condition_fn=_may_recover,
+    cache_policy=NO_CACHE,
+)
 def fetch_model(reference: str, cache: Path) -> LocalModel:
     """Make the base model available on this machine."""
     return resolve_model(reference, cache, say=lambda text: emit("model", text))

@@ -18,7 +18,9 @@ def last_checkpoint(folder: Path) -> Path | None:
     found = {
         int(match[1]): path
         for path in folder.glob("checkpoint-*")
-        if (match := _NAME.fullmatch(path.name)) and (path / COMPLETE).is_file() and (path / "trainer_state.json").is_file()
+        if (match := _NAME.fullmatch(path.name))
+        and (path / COMPLETE).is_file()
+        and (path / "trainer_state.json").is_file()
     }
     return found[max(found)] if found else None
 

@@ -61,9 +61,7 @@ def plan_curriculum(
         write_examples(work / f"{folder}.jsonl", rows)
         jobs.append(StageJob(spec=stage, fingerprint=mark, folder=folder, rows=f"{folder}.jsonl"))
         before = mark
-    job = TrainingJob(
-        base=str(base), validation="validation.jsonl", prompt=prompt, training=spec, stages=tuple(jobs)
-    )
+    job = TrainingJob(base=str(base), validation="validation.jsonl", prompt=prompt, training=spec, stages=tuple(jobs))
     (work / JOB).write_text(job.model_dump_json(indent=1))
     return job
 

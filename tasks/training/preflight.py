@@ -20,9 +20,10 @@ from tasks.sql.parse import parse
 
 @dataclass(frozen=True, slots=True)
 class Tokenised:
-    """Rows ready for the trainer: `input_ids` and `completion_mask` (1 on SQL and end token), and how many were too long."""
+    """Rows for the trainer: `input_ids`, `completion_mask` (1 on SQL and end token) and the `schema` they are about;
+    `dropped` counts those that were too long."""
 
-    rows: list[dict[str, list[int]]]
+    rows: list[dict[str, Any]]
     dropped: int
     tokens: int
 
@@ -47,7 +48,13 @@ def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, m
         if len(prompt) + len(answer) > max_length:
             dropped += 1
             continue
-        rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
+        rows.append(
+            {
+                "input_ids": prompt + answer,
+                "completion_mask": [0] * len(prompt) + [1] * len(answer),
+                "schema": example.schema,
+            }
+        )
     if dropped > max_dropped_share * len(examples):
         raise UserError(
             f"{dropped} of {len(examples)} rows are longer than training.max_length={max_length} tokens; "

@@ -32,9 +32,13 @@ class LoraSpec(_Spec):
 class StageData(_Spec):
     """Which training rows a stage sees."""
 
-    difficulty: tuple[Difficulty, ...] = Field(("easy", "medium", "hard"), min_length=1, description="difficulties taken")
+    difficulty: tuple[Difficulty, ...] = Field(
+        ("easy", "medium", "hard"), min_length=1, description="difficulties taken"
+    )
     max_samples: int | None = Field(None, ge=1, description="rows drawn from them; all when absent")
-    replay: float = Field(0.0, ge=0, lt=1, description="share of the stage's rows drawn from earlier stages' difficulties")
+    replay: float = Field(
+        0.0, ge=0, lt=1, description="share of the stage's rows drawn from earlier stages' difficulties"
+    )
 
 
 class SftStage(_Spec):
@@ -48,9 +52,10 @@ class SftStage(_Spec):
     max_steps: int | None = Field(None, ge=1, description="stop after so many optimiser steps")
     global_batch: int = Field(16, ge=1, description="rows per optimiser step, whatever the machine")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field("cosine", description="learning rate after it")
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "cosine", description="learning rate after it"
+    )
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
-
 
 
 class TrainingSpec(_Spec):
@@ -58,9 +63,16 @@ class TrainingSpec(_Spec):
 
     seed: int = Field(42, description="seed of weights, sampling and data order")
     lora: LoraSpec = LoraSpec()
-    max_length: int = Field(640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted")
+    max_length: int = Field(
+        640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted"
+    )
     max_dropped_share: float = Field(0.02, ge=0, le=1, description="share of a stage's rows that may be too long")
     per_device_batch: int = Field(16, ge=1, description="rows per forward pass; accumulation makes up the global batch")
+    share_prefix: int = Field(
+        4,
+        ge=1,
+        description="questions over one schema trained in one sequence, each seeing the schema and itself alone",
+    )
     save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
     stages: tuple[SftStage, ...] = Field(min_length=1, description="the stages, in order")
 
@@ -70,9 +82,14 @@ class TrainingSpec(_Spec):
         if len(set(names)) != len(names):
             raise ValueError("stage names must differ: a stage's folder is found by its name")
         for stage in self.stages:
-            per_device = min(self.per_device_batch, stage.global_batch)
-            if stage.global_batch % per_device:
+            per_device = self.sequences_at_once(stage)
+            if stage.global_batch % (per_device * self.share_prefix):
                 raise ValueError(
-                    f"stage {stage.name}: global_batch {stage.global_batch} is no multiple of per_device_batch {per_device}"
+                    f"stage {stage.name}: global_batch {stage.global_batch} is no multiple of "
+                    f"per_device_batch {per_device * self.share_prefix} (in sequences of share_prefix {self.share_prefix})"
                 )
         return self
+
+    def sequences_at_once(self, stage: SftStage) -> int:
+        """Sequences per forward pass: the per-device batch in sequences of `share_prefix` rows, at least one."""
+        return max(1, min(self.per_device_batch, stage.global_batch) // self.share_prefix)

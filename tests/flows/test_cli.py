@@ -16,7 +16,13 @@ NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 def run(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTSHIFT_", "PREFECT_", "MLFLOW_"))}
     return subprocess.run(
-        [*NIGHTSHIFT, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        [*NIGHTSHIFT, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 

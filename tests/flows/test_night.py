@@ -133,7 +133,10 @@ def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any
     assert outcome["champion"] == "1"
     assert set(outcome["champion_metrics"]) == set(outcome["metrics"])
     _, releases, _ = place.run("releases", "--json")
-    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [("2", [], "fail"), ("1", ["Production"], "pass")]
+    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [
+        ("2", [], "fail"),
+        ("1", ["Production"], "pass"),
+    ]
     assert len(place.run("history", "--json")[1]) == 1
 
 
@@ -150,7 +153,10 @@ def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: 
 
 def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    rows = [{"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"} for i in range(9)]
+    rows = [
+        {"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"}
+        for i in range(9)
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     code, outcome, err = place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")
     assert code == 5, err

@@ -27,7 +27,9 @@ def test_a_recipe_survives_freezing() -> None:
 
 
 def test_overrides_reach_into_lists_and_are_typed() -> None:
-    recipe = load_recipe("tiny", ["training.stages.1.max_steps=3", "prompt.schema_style=ddl", "evaluation.max_samples=null"])
+    recipe = load_recipe(
+        "tiny", ["training.stages.1.max_steps=3", "prompt.schema_style=ddl", "evaluation.max_samples=null"]
+    )
     assert recipe.training.stages[1].max_steps == 3
     assert recipe.prompt.schema_style == "ddl"
     assert recipe.evaluation.max_samples is None

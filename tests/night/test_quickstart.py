@@ -38,7 +38,9 @@ def nightshift(folder: Path, *arguments: str) -> tuple[int, Any]:
 
 def test_the_quickstart_night(tmp_path: Path) -> None:
     code, outcome = nightshift(tmp_path, "retrain", "quickstart")
-    print(json.dumps({key: outcome[key] for key in ("outcome", "seconds", "metrics", "base_metrics", "gates")}, indent=1))
+    print(
+        json.dumps({key: outcome[key] for key in ("outcome", "seconds", "metrics", "base_metrics", "gates")}, indent=1)
+    )
     assert (code, outcome["outcome"]) == (0, "promoted")
     assert outcome["metrics"]["execution_accuracy"] > outcome["base_metrics"]["execution_accuracy"] + 0.3
 
@@ -49,7 +51,10 @@ def test_the_quickstart_night(tmp_path: Path) -> None:
     code, weak = nightshift(tmp_path, "retrain", "quickstart", *handful)
     assert (code, weak["outcome"], weak["champion"]) == (3, "rejected", "1")
     _, releases = nightshift(tmp_path, "releases")
-    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [("2", [], "fail"), ("1", ["Production"], "pass")]
+    assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [
+        ("2", [], "fail"),
+        ("1", ["Production"], "pass"),
+    ]
 
     database = tmp_path / "concerts.sqlite"
     connection = sqlite3.connect(database)

@@ -49,12 +49,19 @@ class Servers:
     def start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes.append(
-                subprocess.Popen(command, env=self.environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+                subprocess.Popen(
+                    command, env=self.environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+                )
             )
 
     def prefect(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["prefect", "--no-prompt", *arguments], env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
+            ["prefect", "--no-prompt", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -121,7 +128,9 @@ def test_a_scheduled_night_appears_and_completes(servers: Servers) -> None:
     servers.until(
         lambda: any(run["state_name"] == "NothingNew" for run in servers.runs()), 120, "the next run finds nothing new"
     )
-    children = httpx.post(f"{servers.api}/flow_runs/filter", json={"flow_runs": {"parent_task_run_id": {"is_null_": False}}})
+    children = httpx.post(
+        f"{servers.api}/flow_runs/filter", json={"flow_runs": {"parent_task_run_id": {"is_null_": False}}}
+    )
     assert {run["name"].split()[0] for run in children.json()} == {"prepare", "train", "evaluate", "promote"}
     artifacts = httpx.post(f"{servers.api}/artifacts/latest/filter", json={}).json()
     kinds = {artifact["type"] for artifact in artifacts}

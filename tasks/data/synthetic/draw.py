@@ -12,21 +12,12 @@ import re
 import sqlite3
 from collections.abc import Sequence
 
+from tasks.data.synthetic.people import PEOPLE
 from tasks.data.synthetic.phrasing import is_plural, plural, with_article
 from tasks.data.synthetic.rows import Filled
 from tasks.data.synthetic.schema import Column, Link, SyntheticDatabase, Table
+from tasks.data.synthetic.wording import AGGREGATES, COMPARISONS, KIND, NOT_SUMMED, NUMBER_WORDS, ORDERS, SIDES
 
-AGGREGATES = {
-    "AVG": ("average", "average", "mean"),
-    "SUM": ("total", "total", "combined"),
-    "MAX": ("maximum", "highest", "largest"),
-    "MIN": ("minimum", "lowest", "smallest"),
-}
-NOT_SUMMED = re.compile(
-    r"rating|score|percent|share|\brate|\bage\b|temperature|height|speed|year|depth|altitude|elevation|\bper\b|level|"
-    r"index|grade|width|latitude|longitude|ratio|rank"
-)
-NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 BETWEEN_QUANTILES = (0.15, 0.85)
 
 
@@ -41,6 +32,7 @@ class Draw:
         self, database: SyntheticDatabase, filled: Filled, connection: sqlite3.Connection, rng: random.Random
     ) -> None:
         self.database, self.filled, self.connection, self.rng = database, filled, connection, rng
+        self.quote = rng.choice(("", "", "", "", "", "", "'", '"'))
         self.slots: dict[str, str | tuple[str, ...]] = {
             "show": ("show", "list", "give", "display", "return", "find"),
             "each": ("each", "every"),
@@ -49,22 +41,21 @@ class Draw:
 
     # Words -----------------------------------------------------------------------------------------------------------
 
-    def noun(self, key: str, label: str, many: str = "") -> None:
-        """Set `{key}`, `{keys}` and `{a_key}`."""
+    def noun(self, key: str, label: str, many: str = "", person: bool = False) -> None:
+        """Set `{key}`, `{keys}`, `{a_key}`, `{key_is}` and `{key_its}` (`their` for a person)."""
         self.slots[key], self.slots[f"{key}s"] = label, many or plural(label)
         self.slots[f"a_{key}"] = with_article(label)
         self.slots[f"{key}_is"] = "are" if is_plural(label) else "is"
+        self.slots[f"{key}_its"] = "their" if person else "its"
 
     def number(self, key: str, value: int) -> int:
         """Set `{key}` to a small number as digits or as a word."""
-        self.slots[key] = (str(value), NUMBER_WORDS.get(value, str(value)))
+        self.slots[key] = (str(value), NUMBER_WORDS[value])
         return value
 
     def spoken(self, value: object) -> str:
-        """A literal as a person writes it: text is quoted one time in four."""
-        if not isinstance(value, str):
-            return str(value)
-        return self.rng.choice((value, value, value, value, value, value, f'"{value}"', f"'{value}'"))
+        """A literal as a person writes it: text is quoted in one question out of four."""
+        return f"{self.quote}{value}{self.quote}" if isinstance(value, str) else str(value)
 
     # Tables and columns ----------------------------------------------------------------------------------------------
 
@@ -77,7 +68,7 @@ class Draw:
     def table(self, *roles: str, key: str = "row") -> Table:
         """A table that has a column of every role in `roles` (`a|b`: either; a role twice: two columns)."""
         table = self.pick([t for t in self.database.tables if has_roles(t, roles)])
-        self.noun(key, table.label, table.plural)
+        self.noun(key, table.label, table.plural, is_person(table))
         return table
 
     def column(self, table: Table, roles: str, key: str = "col", avoid: Sequence[Column] = ()) -> Column:
@@ -138,10 +129,10 @@ class Draw:
         """Set the two nouns of a link; a parent in a part (`home team`) is called by the part."""
         parent, child = self.database.table(link.parent), self.database.table(link.child)
         if self.plays_itself(link):
-            self.noun(parent_key, parent.label, parent.plural)
+            self.noun(parent_key, parent.label, parent.plural, is_person(parent))
         else:
-            self.noun(parent_key, reference_label(child.column(link.child_column)))
-        self.noun(child_key, child.label, child.plural)
+            self.noun(parent_key, reference_label(child.column(link.child_column)), person=is_person(parent))
+        self.noun(child_key, child.label, child.plural, is_person(child))
 
     def ends(self, link: Link) -> tuple[Table, Table]:
         """The parent and the child of a link."""
@@ -150,27 +141,31 @@ class Draw:
     # Conditions ------------------------------------------------------------------------------------------------------
 
     def condition(
-        self, table: Table, roles: str, key: str = "cond", alias: str = "", avoid: Sequence[Column] = (), op: str = ""
+        self, table: Table, roles: str, key: str = "cond", alias: str = "", avoid: Sequence[Column] = ()
     ) -> str:
         """A comparison that some but not all rows of the table pass, as SQL; sets `{key}`, `{key_is}`, `{key_have}`."""
         column = self.column(table, roles, key=f"{key}_col", avoid=avoid)
-        if column.role in ("category", "name", "flag"):
-            op = op or "="
-            value = self.value(table, column, key=f"{key}_value")
+        if column.role == "category":
+            op, value = "=", self.value(table, column)
+            self.say(key, column, op, self.spoken(value))
         else:
-            op = op or self.rng.choice((">", ">", "<", "<", ">=", "<="))
-            value = self.cut(table, column)
-            self.slots[f"{key}_value"] = str(value)
-        self.say(key, column, op, str(self.slots[f"{key}_value"]))
+            op, value = self.rng.choice((">", ">", "<", "<", ">=", "<=")), self.cut(table, column)
+            self.say(key, column, op, str(value))
         self.check_filter(table, f"{column.name} {op} {literal(value)}")
         return f"{alias}{column.name} {op} {literal(value)}"
 
     def say(self, key: str, column: Column, op: str, value: str) -> None:
         """Set the three forms of a comparison in words."""
         label, be = column.label, "are" if is_plural(column.label) else "is"
-        is_forms, have_forms = COMPARISONS[KIND.get(column.role, "measure"), op]
-        forms = {"l": label, "a": with_article(label), "be": be, "do": "do" if be == "are" else "does",
-                 "s": "" if be == "are" else "s", "v": value}
+        is_forms, have_forms = COMPARISONS[KIND[column.role], op]
+        forms = {
+            "l": label,
+            "a": with_article(label),
+            "be": be,
+            "do": "do" if be == "are" else "does",
+            "s": "" if be == "are" else "s",
+            "v": value,
+        }
         says_is = tuple(form.format(**forms) for form in is_forms)
         says_have = tuple(form.format(**forms) for form in have_forms)
         self.slots[f"{key}_is"], self.slots[f"{key}_have"] = says_is, says_have
@@ -190,13 +185,20 @@ class Draw:
             options = [name for name in options if name != "SUM"]
         name = self.pick(options)
         self.slots[key] = AGGREGATES[name]
+        self.slots[f"a_{key}_noun"] = tuple(with_article(word) for word in AGGREGATES[name])
         return name
 
     def direction(self, column: Column, key: str = "most") -> str:
         """`DESC` or `` (ascending); sets `{key}` (`highest`) and `{in_order}` (`from highest to lowest`)."""
         down = self.rng.random() < 0.55
-        self.slots[key], self.slots["in_order"] = ORDERS[KIND.get(column.role, "measure"), down]
+        self.slots[key], self.slots["in_order"] = ORDERS[KIND[column.role], down]
         return " DESC" if down else ""
+
+    def side(self) -> str:
+        """`>` or `<`; sets `{side}` (`a fee higher than`) and `{beyond}` (`those above it`)."""
+        op = self.rng.choice("><")
+        self.slots["side"], self.slots["beyond"] = SIDES[op]
+        return op
 
     # Checks on the rows ----------------------------------------------------------------------------------------------
 
@@ -228,6 +230,11 @@ def reference_label(column: Column) -> str:
     return re.sub(r"(?: id| code| number)$", "", column.label, flags=re.IGNORECASE)
 
 
+def is_person(table: Table) -> bool:
+    """Whether the rows of the table are people, by their names."""
+    return any(column.values == PEOPLE for column in table.with_role("name"))
+
+
 def has_roles(table: Table, roles: Sequence[str]) -> bool:
     """Whether distinct columns of the table can serve all `roles`; roles asked first take the first columns."""
     used: list[Column] = []
@@ -247,58 +254,3 @@ def literal(value: object) -> str:
 def join(link: Link, parent: Table) -> str:
     """The FROM clause of a link: the parent is T1, the child T2."""
     return f"{link.parent} AS T1 JOIN {link.child} AS T2 ON T1.{parent.key.name} = T2.{link.child_column}"
-
-
-KIND = {"category": "category", "name": "category", "flag": "category", "year": "time", "date": "time"}
-_EQUAL = (("{l} {be} {v}",), ("the {l} {v}", "{v} as the {l}"))
-COMPARISONS: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    ("category", "="): _EQUAL,
-    ("category", "!="): (
-        ("{l} {be} not {v}", "{l} {be} anything but {v}", "{l} {be} other than {v}"),
-        ("{a} other than {v}",),
-    ),
-    ("measure", "="): (("{l} {be} {v}", "{l} equal{s} {v}", "{l} {be} exactly {v}"), ("{a} of {v}", "{a} of exactly {v}")),
-    ("measure", ">"): (
-        ("{l} {be} above {v}", "{l} {be} over {v}", "{l} {be} greater than {v}", "{l} {be} more than {v}",
-         "{l} {be} higher than {v}", "{l} exceed{s} {v}"),
-        ("{a} above {v}", "{a} over {v}", "{a} of more than {v}", "{a} greater than {v}", "{a} exceeding {v}"),
-    ),
-    ("measure", "<"): (
-        ("{l} {be} below {v}", "{l} {be} under {v}", "{l} {be} less than {v}", "{l} {be} lower than {v}",
-         "{l} {be} smaller than {v}"),
-        ("{a} below {v}", "{a} under {v}", "{a} of less than {v}", "{a} lower than {v}"),
-    ),
-    ("measure", ">="): (
-        ("{l} {be} at least {v}", "{l} {be} {v} or more", "{l} {be} no less than {v}", "{l} {be} {v} or higher"),
-        ("{a} of at least {v}", "{a} of {v} or more", "{a} of {v} or above"),
-    ),
-    ("measure", "<="): (
-        ("{l} {be} at most {v}", "{l} {be} {v} or less", "{l} {do} not exceed {v}", "{l} {be} no more than {v}"),
-        ("{a} of at most {v}", "{a} of {v} or less", "{a} of no more than {v}"),
-    ),
-    ("time", "="): (("{l} {be} {v}",), ("the {l} {v}",)),
-    ("time", ">"): (("{l} {be} after {v}", "{l} {be} later than {v}"), ("{a} after {v}", "{a} later than {v}")),
-    ("time", "<"): (("{l} {be} before {v}", "{l} {be} earlier than {v}"), ("{a} before {v}", "{a} earlier than {v}")),
-    ("time", ">="): (
-        ("{l} {be} {v} or later", "{l} {be} not before {v}"),
-        ("{a} of {v} or later", "{a} no earlier than {v}"),
-    ),
-    ("time", "<="): (
-        ("{l} {be} {v} or earlier", "{l} {be} not after {v}"),
-        ("{a} of {v} or earlier", "{a} no later than {v}"),
-    ),
-}
-ORDERS: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    ("measure", True): (
-        ("highest", "highest", "largest", "greatest"),
-        ("in descending order", "from highest to lowest", "from largest to smallest", "descending"),
-    ),
-    ("measure", False): (
-        ("lowest", "lowest", "smallest"),
-        ("in ascending order", "from lowest to highest", "from smallest to largest", "ascending"),
-    ),
-    ("time", True): (("latest", "most recent"), ("in descending order", "from newest to oldest", "from latest to earliest")),
-    ("time", False): (("earliest",), ("in ascending order", "from oldest to newest", "from earliest to latest")),
-    ("category", True): (("last",), ("in reverse alphabetical order", "from Z to A", "in descending alphabetical order")),
-    ("category", False): (("first",), ("in alphabetical order", "alphabetically", "from A to Z")),
-}

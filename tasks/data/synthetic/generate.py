@@ -42,9 +42,9 @@ class GenerateSpec(BaseModel):
     validation_per_database: int = Field(24, ge=0, description="validation rows of each validation database")
     test_per_database: int = Field(16, ge=0, description="test rows of each database of a test domain")
     unseen_phrasing_share: float = Field(0.5, ge=0, le=1, description="share of test rows with held-out phrasings")
-    test_domain_share: float = Field(0.2, ge=0, le=1, description="probability of a domain to be kept for test, by hash")
+    test_domain_share: float = Field(0.2, ge=0, le=1, description="chance of a domain to be kept for test, by hash")
     validation_database_share: float = Field(
-        0.1, ge=0, le=1, description="probability of a database of a training domain to be kept for validation, by hash"
+        0.1, ge=0, le=1, description="chance of a database outside the test domains to be kept for validation, by hash"
     )
     domains: tuple[str, ...] = Field((), description="only these domains; empty: all of them")
 
@@ -117,8 +117,10 @@ def _rows(
         if level not in queues:
             continue
         # Spreads the share evenly over the rows of a difficulty, so that every prefix has about the same share.
-        number = made[level]
-        unseen = split == "test" and int((number + 1) * spec.unseen_phrasing_share) > int(number * spec.unseen_phrasing_share)
+        # Difficulties are out of step, so that few rows still come near the share.
+        number = made[level] + DIFFICULTIES.index(level) % 2
+        share = spec.unseen_phrasing_share
+        unseen = split == "test" and int((number + 1) * share) > int(number * share)
         patience = 2 * sum(shape.difficulty == level for shape in all_shapes())
         for shape in itertools.islice(queues[level], patience):
             found = _attempt(shape, database, filled, connection, rng, unseen, asked)

@@ -21,13 +21,20 @@ from infra.errors import UserError
 FOLDER = Path(__file__).parent / "phrasings"
 HELD_OUT_SHARE = 0.25
 HELD_OUT_MINIMUM = 2
-MASS_NOUNS = frozenset("revenue staff equipment software mileage rainfall parking".split())
-IRREGULAR = {"person": "people", "child": "children", "man": "men", "woman": "women", "foot": "feet", "series": "series",
-             "species": "species", "status": "statuses", "bus": "buses", "gas": "gases", "class": "classes",
-             "chassis": "chassis", "alias": "aliases", "crisis": "crises", "analysis": "analyses"}
+MASS_NOUNS = frozenset(
+    {"revenue", "staff", "equipment", "software", "mileage", "rainfall", "money", "pay", "weather", "horsepower"}
+)
+_IRREGULAR_PAIRS = (
+    "person people, child children, man men, woman women, foot feet, status statuses, bus buses, gas gases, "
+    "class classes, alias aliases, series series, species species, chassis chassis, crisis crises, analysis analyses"
+)
+IRREGULAR: dict[str, str] = dict(pair.split() for pair in _IRREGULAR_PAIRS.split(", "))
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
-_HEAD_ENDS = re.compile(r" (?:of|in|per|at|on|for|from|to|by|with) | \(")
+_PREPOSITIONS = r" (?:of|in|per|at|on|for|from|to|by|with) "
+# `calories burned`, `amount sold in kilograms`: a participle after the head stays as it is (`speed`, `bed` are none).
+_PARTICIPLE = rf" (?:\w{{3,}}(?<!e)ed|sold|won|paid|built|held|spent|lost|open)(?={_PREPOSITIONS}|$)"
+_HEAD_ENDS = re.compile(rf"{_PREPOSITIONS}|{_PARTICIPLE}")
 
 
 @lru_cache(maxsize=1)
@@ -73,6 +80,8 @@ def fill_phrasing(template: str, slots: Mapping[str, str | tuple[str, ...]], rng
     text = re.sub(r"(^|[.?:!] )(?=\{show\})", r"\1^", text)
     text = re.sub(r"\s+", " ", _SLOT.sub(slot, text)).strip()
     text = re.sub(r"\^(.)", lambda match: match[1].upper(), text)
+    if text.startswith("Can you tell me") and text.endswith("."):
+        text = f"{text[:-1]}?"
     return text[:1].upper() + text[1:]
 
 
@@ -85,7 +94,7 @@ def _split_head(label: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4096)
 def is_plural(label: str) -> bool:
-    """Whether a label already is a plural (`nights stayed` is not found: only the last word of the head counts)."""
+    """Whether a label already is a plural (the last word of the head decides)."""
     word = _split_head(label)[0].rsplit(" ", 1)[-1].lower()
     return word.endswith("s") and not word.endswith(("ss", "us", "is", "as")) and word not in IRREGULAR
 

@@ -25,7 +25,10 @@ class Shape:
 
 
 class ShapeSet:
-    """Collects the shapes of one difficulty; as a decorator, a function's name becomes the shape's id."""
+    """Collects the shapes of one difficulty; used as a decorator: a function's name becomes the shape's id.
+
+    The name and the SQL that the function returns say what a shape is; builders carry no further docstring.
+    """
 
     def __init__(self, difficulty: Difficulty) -> None:
         self.difficulty: Difficulty = difficulty

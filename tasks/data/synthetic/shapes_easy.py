@@ -80,6 +80,22 @@ def count_where(draw: Draw) -> str:
 
 
 @easy
+def select_all_where(draw: Draw) -> str:
+    table = draw.table("category|measure|year|date")
+    return f"SELECT * FROM {table.name} WHERE {draw.condition(table, 'category|measure|year|date')}"
+
+
+@easy
+def select_flag(draw: Draw) -> str:
+    table = draw.table("flag", SHOWN)
+    flag = draw.column(table, "flag", key="flag")
+    value = draw.rng.choice((1, 1, 0))
+    draw.slots["marked"] = "marked as" if value else "not marked as"
+    draw.check_filter(table, f"{flag.name} = {value}")
+    return f"SELECT {shown(draw, table).name} FROM {table.name} WHERE {flag.name} = {value}"
+
+
+@easy
 def lookup_by_name(draw: Draw) -> str:
     table = draw.table("name", "category|measure|year|date")
     name = draw.column(table, "name", key="name")

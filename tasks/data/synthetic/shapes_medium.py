@@ -1,4 +1,4 @@
-"""Medium shapes: joins over one foreign key or two, and grouping. In joins the parent is T1 and its child T2."""
+"""Medium shapes: joins over one foreign key, and grouping. In joins the parent is T1 and its child T2."""
 
 from __future__ import annotations
 
@@ -260,47 +260,3 @@ def aggregate_per_parent_group(draw: Draw) -> str:
     column = draw.column(child, "measure")
     value = f"{draw.aggregate(column)}(T2.{column.name})"
     return f"SELECT T1.{by.name}, {value} FROM {join(link, parent)} GROUP BY T1.{by.name}"
-
-
-# Three tables --------------------------------------------------------------------------------------------------------
-
-
-def _bridge(draw: Draw, *other: str) -> tuple[str, Table, Table]:
-    """A child with two parents, `{parent}` and `{other}`: the FROM clause (T1, T2, T3) and the two parents."""
-    links = draw.database.links()
-    pairs = [(a, b) for a in links for b in links if a.child == b.child and a.parent != b.parent]
-    first, second = draw.pick([(a, b) for a, b in pairs if draw.has(b.parent, "name", *other)])
-    draw.name_link(first, "parent", "item")
-    draw.name_link(second, "other", "item")
-    parent, far = draw.database.table(first.parent), draw.database.table(second.parent)
-    source = f"{join(first, parent)} JOIN {far.name} AS T3 ON T2.{second.child_column} = T3.{far.key.name}"
-    return source, parent, far
-
-
-@medium
-def bridge_list(draw: Draw) -> str:
-    source, parent, far = _bridge(draw)
-    name, column = draw.column(parent, "name", key="name"), draw.column(far, "name")
-    return f"SELECT DISTINCT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"
-
-
-@medium
-def bridge_count(draw: Draw) -> str:
-    source, parent, far = _bridge(draw, "category|measure|year")
-    name = draw.column(parent, "name", key="name")
-    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
-    return f"SELECT COUNT(*) FROM {source} WHERE {where} AND {draw.condition(far, 'category|measure|year', alias='T3.')}"
-
-
-@medium
-def chain_list(draw: Draw) -> str:
-    links = draw.database.links()
-    pairs = [(a, b) for a in links for b in links if a.child == b.parent and draw.has(b.child, SHOWN)]
-    first, second = draw.pick(pairs)
-    draw.name_link(second, "middle", "item")
-    draw.name_link(first, "parent", "unused")
-    parent, middle = draw.ends(first)
-    name = draw.column(parent, "name", key="name")
-    column = shown(draw, draw.database.table(second.child))
-    source = f"{join(first, parent)} JOIN {second.child} AS T3 ON T2.{middle.key.name} = T3.{second.child_column}"
-    return f"SELECT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"

@@ -1,7 +1,7 @@
 """Supervised fine-tuning of a LoRA adapter with TRL's SFTTrainer, loss on the SQL alone.
 
-Rows arrive tokenised with a completion mask, so nothing is truncated or re-templated here. Batches are grouped by
-length; the cross entropy is computed on the answer's positions only, by TRL. Mixed precision is autocast over a frozen
+Rows arrive tokenised with a completion mask, so nothing is truncated or re-templated here. Questions over one schema
+share its tokens (`tasks.training.batches`), and batches are grouped by length. Mixed precision is autocast over a frozen
 base; the adapter stays float32.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.models.precision import Precision
+from tasks.training.batches import IGNORED, collate, group_rows, join_rows
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.spec import LoraSpec, SftStage, TrainingSpec
 
@@ -36,8 +37,8 @@ def add_adapter(base: Any, lora: LoraSpec) -> Any:
 def train_sft(
     model: Any,
     tokenizer: Any,
-    rows: list[dict[str, list[int]]],
-    validation: list[dict[str, list[int]]],
+    rows: list[dict[str, Any]],
+    validation: list[dict[str, Any]],
     stage: SftStage,
     training: TrainingSpec,
     precision: Precision,
@@ -54,24 +55,28 @@ def train_sft(
     from trl import SFTConfig, SFTTrainer
 
     class AnswerLossTrainer(SFTTrainer):
-        """SFTTrainer whose loss on a CPU looks at the answer's positions alone.
+        """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
 
-        TRL scores only them where it has Triton kernels; without, it projects every position onto the vocabulary and
-        masks afterwards, in float32, which took a quarter of a step here. The loss is the same token mean.
+        TRL does so only where it has Triton kernels; without, it projects every position, in float32, and masks
+        afterwards, which took a quarter of a step on a CPU. The loss is the same token mean.
         """
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if return_outputs or inputs["input_ids"].device.type != "cpu":
+            if return_outputs or self.accelerator.num_processes > 1:
+                # Several processes synchronise gradients in the wrapper that the lines below step around.
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             causal = self.accelerator.unwrap_model(model).get_base_model()
             labels = inputs["labels"][:, 1:]
-            answer = labels != -100
-            dtype = torch.bfloat16 if precision.autocast == "bfloat16" else None
-            with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            answer = labels != IGNORED
+            dtype = getattr(torch, precision.autocast) if precision.autocast else None
+            with torch.autocast(labels.device.type, dtype=dtype, enabled=dtype is not None):
                 hidden = causal.base_model(
-                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+                    input_ids=inputs["input_ids"],
+                    attention_mask=inputs["attention_mask"],
+                    position_ids=inputs["position_ids"],
+                    use_cache=False,
                 ).last_hidden_state[:, :-1]
                 logits = causal.get_output_embeddings()(hidden[answer])
             loss = torch.nn.functional.cross_entropy(logits.float(), labels[answer], reduction="sum")
@@ -86,12 +91,15 @@ def train_sft(
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
 
-    per_device = min(training.per_device_batch, stage.global_batch)
+    def joined(items: list[dict[str, Any]]) -> Dataset:
+        return Dataset.from_list([join_rows(group) for group in group_rows(items, training.share_prefix)])
+
+    per_device = training.sequences_at_once(stage)
     config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=per_device,
         per_device_eval_batch_size=per_device,
-        gradient_accumulation_steps=stage.global_batch // per_device,
+        gradient_accumulation_steps=stage.global_batch // (per_device * training.share_prefix),
         learning_rate=stage.learning_rate,
         num_train_epochs=stage.epochs,
         max_steps=stage.max_steps or -1,
@@ -105,8 +113,8 @@ def train_sft(
         fp16=precision.autocast == "float16",
         activation_checkpointing=False,
         max_length=None,
-        completion_only_loss=True,
         packing=False,
+        remove_unused_columns=False,
         logging_steps=1,
         save_strategy="steps",
         save_steps=training.save_steps,
@@ -120,8 +128,9 @@ def train_sft(
     trainer = AnswerLossTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(validation) if validation else None,
+        train_dataset=joined(rows),
+        eval_dataset=joined(validation) if validation else None,
+        data_collator=lambda sequences: collate(sequences, tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[Follow()],
     )

@@ -58,7 +58,9 @@ def test_completion_ends_with_the_end_token(tokenizer) -> None:
 
 
 def test_trimming_drops_the_least_relevant_whole_tables() -> None:
-    ddl = "\n".join(f"CREATE TABLE table_{i} (id INTEGER PRIMARY KEY, field_{i} TEXT, other_{i} REAL);" for i in range(20))
+    ddl = "\n".join(
+        f"CREATE TABLE table_{i} (id INTEGER PRIMARY KEY, field_{i} TEXT, other_{i} REAL);" for i in range(20)
+    )
     schema = parse_schema(ddl)
     fitted, dropped = fit_schema(schema, "what is field 7?", lambda s: len(render_ddl(s)) <= 1000, keep=["TABLE_13"])
     names = {table.name for table in fitted.tables}

@@ -180,7 +180,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
 
 def test_json_lists(tmp_path):
     path = tmp_path / "rows.json"
-    path.write_bytes(json.dumps([ROW, 3, ROW | {"sql": None}]).encode() [:-1] + b', {"question": "\xff"}]')
+    path.write_bytes(json.dumps([ROW, 3, ROW | {"sql": None}]).encode()[:-1] + b', {"question": "\xff"}]')
     assert reasons(read(path)) == [(2, ("not_an_object",)), (3, ("missing_sql",)), (4, ("bad_utf8",))]
 
 

@@ -13,9 +13,13 @@ from tasks.data.example import Example
 from tasks.data.splits import SplitSpec, assign_databases
 
 
-def example(identifier: str, db: str = "d", question: str = "", split: str | None = None, schema: str = "CREATE TABLE t (a)"):
+def example(
+    identifier: str, db: str = "d", question: str = "", split: str | None = None, schema: str = "CREATE TABLE t (a)"
+):
     tags = {"split": split} if split else {}
-    return Example(identifier, db, question or f"question {identifier}?", schema, "SELECT a FROM t", tags=tags, file="f", row=1)
+    return Example(
+        identifier, db, question or f"question {identifier}?", schema, "SELECT a FROM t", tags=tags, file="f", row=1
+    )
 
 
 def test_adding_databases_moves_none() -> None:

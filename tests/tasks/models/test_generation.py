@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.errors import NightshiftError
 from tasks.models.generation import generate, statement_is_complete
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.precision import Precision
-from infra.errors import NightshiftError
 
 PROMPTS = ["a", "SELECT name FROM singers WHERE age > 3", "How many?", "x" * 90, "list all concerts"]
 
@@ -22,7 +22,9 @@ def model(tiny_model: Path):
 def test_a_batch_answers_like_single_prompts_in_order(model, tiny_model: Path) -> None:
     tokenizer = load_tokenizer(tiny_model)
     seen = []
-    together = generate(model, tokenizer, PROMPTS, 12, batch_size=3, progress=lambda done, total: seen.append((done, total)))
+    together = generate(
+        model, tokenizer, PROMPTS, 12, batch_size=3, progress=lambda done, total: seen.append((done, total))
+    )
     alone = [generate(model, tokenizer, [prompt], 12)[0] for prompt in PROMPTS]
     assert [a.text for a in together] == [a.text for a in alone]
     assert seen == [(3, 5), (5, 5)]

@@ -27,7 +27,14 @@ DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
 def rows(count: int) -> list[Example]:
     levels = ("easy", "medium", "hard")
     return [
-        Example(f"r{i}", "cars", f"Cars above {i}?", DDL, f"SELECT name FROM cars WHERE price > {i}", difficulty=levels[i % 3])
+        Example(
+            f"r{i}",
+            "cars",
+            f"Cars above {i}?",
+            DDL,
+            f"SELECT name FROM cars WHERE price > {i}",
+            difficulty=levels[i % 3],
+        )
         for i in range(count)
     ]
 
@@ -35,9 +42,16 @@ def rows(count: int) -> list[Example]:
 def spec(**changes: object) -> TrainingSpec:
     stages = [
         {"name": "easy", "data": {"difficulty": ["easy"], "max_samples": 8}, "global_batch": 4},
-        {"name": "hard", "data": {"difficulty": ["hard"], "max_samples": 8, "replay": 0.25}, "global_batch": 4, "epochs": 2},
+        {
+            "name": "hard",
+            "data": {"difficulty": ["hard"], "max_samples": 8, "replay": 0.25},
+            "global_batch": 4,
+            "epochs": 2,
+        },
     ]
-    return TrainingSpec.model_validate({"lora": {"r": 2, "alpha": 4}, "per_device_batch": 2, "save_steps": 1, "stages": stages} | changes)
+    return TrainingSpec.model_validate(
+        {"lora": {"r": 2, "alpha": 4}, "per_device_batch": 2, "save_steps": 1, "stages": stages} | changes
+    )
 
 
 def plan(tiny_model: Path, work: Path, training: TrainingSpec | None = None) -> TrainingJob:
@@ -71,8 +85,8 @@ def test_a_stage_without_rows_is_an_error() -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="global_batch 4 is no multiple of per_device_batch 3"):
-        spec(per_device_batch=3)
+    with pytest.raises(ValueError, match="stage easy: global_batch 4 is no multiple of per_device_batch 3"):
+        spec(share_prefix=3)
 
 
 def test_checkpoints_are_found_by_number_and_only_when_whole(tmp_path: Path) -> None:
