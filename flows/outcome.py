@@ -59,7 +59,8 @@ def planned(night: Night) -> dict[str, Any]:
         return nothing_new(night)
     missing = [name for name in STEP_NAMES if night.outcome(name) is None]
     stages = ", ".join(stage.name for stage in night.recipe.training.stages)
-    reason = f"would run {', '.join(missing)} of night {night.id} with stages {stages}, then judge {len(night.recipe.gates)} gates"
+    gates = f"{len(night.recipe.gates)} gates"
+    reason = f"would run {', '.join(missing)} of night {night.id} with stages {stages}, then judge {gates}"
     return _told(_document(night) | {"outcome": "planned", "reason": reason})
 
 

@@ -40,10 +40,7 @@ def prepare(night: str) -> None:
     started = time.perf_counter()
     with locally(now):
         checked = validate_sources(now)
-        if checked.success:
-            outcome = build_dataset(now, checked)
-        else:
-            outcome = {"accepted": False}
+        outcome = build_dataset(now, checked) if checked.success else {"accepted": False}
     outcome |= {"validation": checked.to_json(), "seconds": round(time.perf_counter() - started, 2)}
     now.finish("prepare", outcome)
 

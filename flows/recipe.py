@@ -128,7 +128,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        *parents, key = [part for part in first["loc"]]
+        *parents, key = first["loc"]
         near = difflib.get_close_matches(str(key), list(_fields_at(Recipe, parents)), n=1, cutoff=0.3)
         return f"unknown key {where!r}{f'; did you mean {near[0]!r}?' if near else ''}{more}"
     if first["type"] == "missing":
@@ -138,7 +138,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _fields_at(model: Any, location: Iterable[Any]) -> set[str]:
-    """Names of the fields of whatever spec stands at `location` (tags of unions and list positions are stepped over)."""
+    """Names of the fields of whatever spec stands at `location`; union tags and list positions are stepped over."""
     models = [model]
     for part in location:
         inside = [m.model_fields[part].annotation for m in models if part in m.model_fields]

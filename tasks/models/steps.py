@@ -17,7 +17,7 @@ from tasks.models.session import PROGRESS, GenerationJob
 JOB = "generation.json"
 
 
-def _may_recover(task: Any, run: Any, state: Any) -> bool:
+def _may_recover(_task: Any, _run: Any, state: Any) -> bool:
     """A download may succeed later; a wrong reference never does."""
     return not isinstance(state.result(raise_on_failure=False), UserError)
 

@@ -86,7 +86,7 @@ class TrainingSpec(_Spec):
             if stage.global_batch % (per_device * self.share_prefix):
                 raise ValueError(
                     f"stage {stage.name}: global_batch {stage.global_batch} is no multiple of "
-                    f"per_device_batch {per_device * self.share_prefix} (in sequences of share_prefix {self.share_prefix})"
+                    f"per_device_batch {per_device * self.share_prefix} (sequences of share_prefix={self.share_prefix})"
                 )
         return self
 

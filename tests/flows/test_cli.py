@@ -27,7 +27,8 @@ def run(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.Completed
 
 
 def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
-    probe = "import sys, flows.cli.main; print([m for m in ('prefect', 'mlflow', 'torch', 'transformers', 'pandas') if m in sys.modules])"
+    heavy = ("prefect", "mlflow", "torch", "transformers", "pandas")
+    probe = f"import sys, flows.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"
 

@@ -125,7 +125,8 @@ def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Plac
 
 def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Place) -> None:
     # A gate that nothing can pass stands for a challenger that is not good enough.
-    worse = "gates=[{metric: execution_accuracy, min: 1.0}, {metric: execution_accuracy, versus: champion, min_delta: 0.01}]"
+    beaten = "{metric: execution_accuracy, versus: champion, min_delta: 0.01}"
+    worse = f"gates=[{{metric: execution_accuracy, min: 1.0}}, {beaten}]"
     more = "data.sources.0.train_per_database=7"
     code, outcome, err = place.run(*RETRAIN, "--set", more, "--set", worse)
     assert code == 3, err

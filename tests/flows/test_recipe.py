@@ -61,7 +61,7 @@ def test_mistakes_are_one_line(override: str, message: str) -> None:
 def test_unknown_recipes_name_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'quickstart'"):
         find_recipe("quikstart")
-    with pytest.raises(UserError, match="neither a .yaml file nor a built-in"):
+    with pytest.raises(UserError, match=r"neither a \.yaml file nor a built-in"):
         find_recipe("nowhere/mine.yaml")
 
 

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.night
 CONCERTS = """
 CREATE TABLE singers (singer_id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);
 CREATE TABLE concerts (concert_id INTEGER PRIMARY KEY, singer_id INTEGER REFERENCES singers(singer_id), year INTEGER);
-INSERT INTO singers VALUES (1, 'Lea Moreau', 'France', 31), (2, 'Jan Novak', 'Czechia', 45), (3, 'Ann Lee', 'France', 27);
+INSERT INTO singers VALUES (1, 'Lea Moreau', 'France', 31), (2, 'Jan Novak', 'Czechia', 45),
+  (3, 'Ann Lee', 'France', 27);
 INSERT INTO concerts VALUES (1, 1, 2023), (2, 1, 2024), (3, 2, 2024);
 """
 

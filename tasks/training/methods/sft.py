@@ -1,8 +1,8 @@
 """Supervised fine-tuning of a LoRA adapter with TRL's SFTTrainer, loss on the SQL alone.
 
 Rows arrive tokenised with a completion mask, so nothing is truncated or re-templated here. Questions over one schema
-share its tokens (`tasks.training.batches`), and batches are grouped by length. Mixed precision is autocast over a frozen
-base; the adapter stays float32.
+share its tokens (`tasks.training.batches`), and batches are grouped by length. Mixed precision is autocast over a
+frozen base; the adapter stays float32.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def test_golden_chat_prompt(tokenizer) -> None:
     prompt = Prompter(PromptSpec(system="Be brief."), tokenizer).render(DDL, " How many hotels? ")
     assert prompt == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
-        "hotels(hotel_id, name, city)\nbookings(id, hotel_id -> hotels.hotel_id, nights)\n\nHow many hotels?<|im_end|>\n"
+        "hotels(hotel_id, name, city)\nbookings(id, hotel_id -> hotels.hotel_id, nights)\n\n"
+        "How many hotels?<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
@@ -48,7 +49,8 @@ def test_golden_chat_prompt(tokenizer) -> None:
 def test_golden_instruct_prompt(tokenizer) -> None:
     prompt = Prompter(PromptSpec(format="instruct"), tokenizer).render("CREATE TABLE t (a INTEGER)", "How many?")
     assert prompt == (
-        " ### Instruction:\nGenerate a SQL query to answer the given question based on the provided database schema.\n\n"
+        " ### Instruction:\nGenerate a SQL query to answer the given question based on the provided database schema.\n"
+        "\n"
         "Database Schema:\nt(a)\n\nQuestion: How many?\n\n ### Response:\n"
     )
 

@@ -31,7 +31,7 @@ def test_forms(text: str, kind: str, name: str, revision: str) -> None:
 
 @pytest.mark.parametrize("text", ["Qwen3", "", "wheel:a==1#b@short", "random:gpt-huge", "s3:bucket", "hf:", "path:"])
 def test_other_texts_are_refused_with_the_forms(text: str) -> None:
-    with pytest.raises(UserError, match="unknown model reference .* write hf:ID"):
+    with pytest.raises(UserError, match=r"unknown model reference .* write hf:ID"):
         parse_reference(text)
 
 
