@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +34,6 @@ def ask(
     from flows.cli.connect import connected
 
     settings = connected()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from registry.serving import Production, release_in_production
     from tasks.sql.executor import Limits
 

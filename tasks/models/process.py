@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NightshiftError
-from infra.settings import ALLOCATOR_ENVIRONMENT
+from infra.settings import PROCESS_ENVIRONMENT
 
 FAILURE = "nightshift-error: "
 POLL_SECONDS = 0.25
@@ -33,7 +33,7 @@ class ModelProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(job)],
-            env=ALLOCATOR_ENVIRONMENT | dict(os.environ),
+            env=PROCESS_ENVIRONMENT | dict(os.environ),
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
         )

@@ -141,6 +141,7 @@ def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any
     assert len(place.run("history", "--json")[1]) == 1
 
 
+@pytest.mark.night
 def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: Place) -> None:
     code, outcome, err = place.run(*RETRAIN, "--set", "release.approval=manual", "--set", "training.seed=43")
     assert code == 4, err
@@ -169,6 +170,7 @@ def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
     assert place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")[0] == 5
 
 
+@pytest.mark.night
 def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
     place = Place(tmp_path)
     one = place.start(*RETRAIN)
@@ -182,6 +184,7 @@ def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
     assert len(place.run("releases", "--json")[1]) == 1
 
 
+@pytest.mark.night
 def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
     place = Place(tmp_path)
     # Enough steps for the kill to land between two checkpoints of the second stage.

@@ -29,6 +29,16 @@ from tasks.data.synthetic.shapes import all_shapes
 Split = Literal["train", "validation", "test"]
 
 MAXIMUM_ROWS = 100
+# Shapes that people ask for most: they have this many turns a round, all others one.
+COMMON_TURNS = 6
+COMMON = frozenset(
+    "count_rows list_column select_where_category select_where_measure count_where lookup_by_name aggregate_all order_by "
+    "top_row top_rows distinct_values count_distinct select_and "
+    "group_count group_aggregate group_count_ordered most_common_group join_list join_of_named_parent join_count_named "
+    "join_where_parent count_per_parent parent_with_most "
+    "against_average count_against_average equal_to_extreme against_named parents_without parents_with "
+    "groups_having_count parents_having_count".split()
+)
 TRIES = 12  # attempts at one shape before the next shape has its turn
 
 
@@ -45,6 +55,9 @@ class GenerateSpec(BaseModel):
     test_domain_share: float = Field(0.2, ge=0, le=1, description="chance of a domain to be kept for test, by hash")
     validation_database_share: float = Field(
         0.1, ge=0, le=1, description="chance of a database outside the test domains to be kept for validation, by hash"
+    )
+    difficulty_shares: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="shares of easy, medium and hard rows: people ask simple things most often"
     )
     domains: tuple[str, ...] = Field((), description="only these domains; empty: all of them")
 
@@ -106,22 +119,22 @@ def _fraction(text: str) -> float:
 def _rows(
     database: SyntheticDatabase, filled: Filled, connection: sqlite3.Connection, split: Split, spec: GenerateSpec
 ) -> Iterator[Example]:
-    """Rows without end (until nothing new can be found): difficulties and shapes take turns."""
+    """Rows without end (until nothing new can be found): difficulties by their shares, shapes in turns."""
     rng = random.Random(hashlib.sha256(f"{spec.seed}/{database.id}/{split}".encode()).digest())
     queues = {level: _turns(rng, [s for s in all_shapes() if s.difficulty == level]) for level in DIFFICULTIES}
     asked: set[str] = set()
     made = dict.fromkeys(DIFFICULTIES, 0)
-    for level in itertools.cycle(DIFFICULTIES):
-        if not queues:
-            return
-        if level not in queues:
-            continue
+    shares = dict(zip(DIFFICULTIES, spec.difficulty_shares, strict=True))
+    while queues:
+        # Whoever lags furthest behind its share: every prefix of the rows has about the same mixture.
+        total = sum(made.values()) + 1
+        level = max(queues, key=lambda one: shares[one] * total - made[one])
         # Spreads the share evenly over the rows of a difficulty, so that every prefix has about the same share.
         # Difficulties are out of step, so that few rows still come near the share.
         number = made[level] + DIFFICULTIES.index(level) % 2
         share = spec.unseen_phrasing_share
         unseen = split == "test" and int((number + 1) * share) > int(number * share)
-        patience = 2 * sum(shape.difficulty == level for shape in all_shapes())
+        patience = 2 * COMMON_TURNS * sum(shape.difficulty == level for shape in all_shapes())
         for shape in itertools.islice(queues[level], patience):
             found = _attempt(shape, database, filled, connection, rng, unseen, asked)
             if found is not None:
@@ -147,9 +160,10 @@ def _rows(
 
 
 def _turns(rng: random.Random, shapes: list[Shape]) -> Iterator[Shape]:
-    """Every shape once a round, rounds in a random order."""
-    while shapes:
-        yield from rng.sample(shapes, len(shapes))
+    """Every shape once a round, common ones several times, rounds in a random order."""
+    turns = [shape for shape in shapes for _ in range(COMMON_TURNS if shape.id in COMMON else 1)]
+    while turns:
+        yield from rng.sample(turns, len(turns))
 
 
 def _attempt(

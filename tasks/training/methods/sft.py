@@ -51,6 +51,7 @@ def train_sft(
     """
     import torch
     from datasets import Dataset
+    from peft.helpers import disable_input_dtype_casting
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -135,7 +136,9 @@ def train_sft(
         callbacks=[Follow()],
     )
     checkpoint = last_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
+    with disable_input_dtype_casting(model, active=precision.autocast is not None):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
     eval_loss = float(trainer.evaluate()["eval_loss"]) if validation else None
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0

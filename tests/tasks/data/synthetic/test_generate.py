@@ -24,7 +24,7 @@ from tasks.data.example import DIFFICULTIES, Example
 from tasks.data.synthetic import generate as generator
 from tasks.data.synthetic import phrasing
 from tasks.data.synthetic.draw import Draw, NoFit
-from tasks.data.synthetic.generate import GenerateSpec, generate, is_telling, split_of
+from tasks.data.synthetic.generate import COMMON, GenerateSpec, generate, is_telling, split_of
 from tasks.data.synthetic.phrasing import (
     fill_phrasing,
     held_out,
@@ -181,10 +181,18 @@ def test_a_database_does_not_depend_on_the_others(examples: list[Example]) -> No
     assert alone == [example for example in examples if example.domain == "music"]
 
 
-def test_difficulties_are_balanced(examples: list[Example]) -> None:
+def test_difficulties_have_their_shares(examples: list[Example]) -> None:
     for database in {example.db_id for example in examples}:
-        levels = Counter(example.difficulty for example in examples if example.db_id == database)
-        assert max(levels.values()) - min(levels[level] for level in DIFFICULTIES) <= 1, database
+        levels = [example.difficulty for example in examples if example.db_id == database]
+        for level, share in zip(DIFFICULTIES, GenerateSpec().difficulty_shares, strict=True):
+            assert abs(levels.count(level) - share * len(levels)) <= 1, database
+
+
+def test_common_shapes_come_up_more_often(examples: list[Example]) -> None:
+    seen = Counter(example.tags["shape"] for example in examples)
+    others = {shape.id for shape in all_shapes()} - COMMON
+    assert COMMON <= {shape.id for shape in all_shapes()}
+    assert sum(seen[one] for one in COMMON) / len(COMMON) > 2 * sum(seen[one] for one in others) / len(others)
 
 
 def test_test_domains_and_validation_databases_are_unseen(examples: list[Example]) -> None:
