@@ -134,4 +134,4 @@ def test_a_scheduled_night_appears_and_completes(servers: Servers) -> None:
     assert {run["name"].split()[0] for run in children.json()} == {"prepare", "train", "evaluate", "promote"}
     artifacts = httpx.post(f"{servers.api}/artifacts/latest/filter", json={}).json()
     kinds = {artifact["type"] for artifact in artifacts}
-    assert {"markdown", "table", "progress", "link"} <= kinds, kinds
+    assert {"markdown", "table", "progress"} <= kinds, kinds

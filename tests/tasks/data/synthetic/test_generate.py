@@ -97,8 +97,10 @@ def test_every_phrasing_finds_its_slots() -> None:
             assert slots_of(text) <= slots, f"{shape.id}: {text}: {slots_of(text) - slots}"
 
 
-def test_every_shape_is_used(examples: list[Example]) -> None:
-    assert {example.tags["shape"] for example in examples} == {shape.id for shape in all_shapes()}
+def test_every_shape_is_used() -> None:
+    # A few shapes need what few databases have; they come up once enough rows are asked for.
+    many = generate(GenerateSpec(train_per_database=80))
+    assert {example.tags["shape"] for example in many} == {shape.id for shape in all_shapes()}
 
 
 def test_every_gold_runs_and_tells_something(sample: list[Example]) -> None:
