@@ -32,12 +32,39 @@ MAXIMUM_ROWS = 100
 # Shapes that people ask for most: they have this many turns a round, all others one.
 COMMON_TURNS = 6
 COMMON = frozenset(
-    "count_rows list_column select_where_category select_where_measure count_where lookup_by_name aggregate_all order_by "
-    "top_row top_rows distinct_values count_distinct select_and "
-    "group_count group_aggregate group_count_ordered most_common_group join_list join_of_named_parent join_count_named "
-    "join_where_parent count_per_parent parent_with_most "
-    "against_average count_against_average equal_to_extreme against_named parents_without parents_with "
-    "groups_having_count parents_having_count".split()
+    [
+        "count_rows",
+        "list_column",
+        "select_where_category",
+        "select_where_measure",
+        "count_where",
+        "lookup_by_name",
+        "aggregate_all",
+        "order_by",
+        "top_row",
+        "top_rows",
+        "distinct_values",
+        "count_distinct",
+        "select_and",
+        "group_count",
+        "group_aggregate",
+        "group_count_ordered",
+        "most_common_group",
+        "join_list",
+        "join_of_named_parent",
+        "join_count_named",
+        "join_where_parent",
+        "count_per_parent",
+        "parent_with_most",
+        "against_average",
+        "count_against_average",
+        "equal_to_extreme",
+        "against_named",
+        "parents_without",
+        "parents_with",
+        "groups_having_count",
+        "parents_having_count",
+    ]
 )
 TRIES = 12  # attempts at one shape before the next shape has its turn
 
