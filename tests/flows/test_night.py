@@ -189,14 +189,17 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
     place = Place(tmp_path)
     # Enough steps for the kill to land between two checkpoints of the second stage.
     longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
-    victim = place.start(*RETRAIN, *longer)
+    # No pipes: the embedded server outlives a killed parent and would hold their other end open.
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    victim = subprocess.Popen([*NIGHTSHIFT, *RETRAIN, *longer], cwd=tmp_path, env=place.environment, **silent)
     _wait_for(lambda: list(tmp_path.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
     children = psutil.Process(victim.pid).children(recursive=True)
     os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    trainers = [child for child in children if "tasks.training.session" in " ".join(_command(child))]
-    _, alive = psutil.wait_procs(trainers, timeout=10)
-    assert alive == []  # the trainer ends with its parent
+    victim.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [child for child in alive if "tasks.training.session" in " ".join(_command(child))]
+    for child in alive:  # the embedded server
+        child.kill()
     before = place.stage_markers()
     assert len(before) == 1
     code, outcome, err = place.run(*RETRAIN, *longer)
@@ -215,7 +218,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 180) -> None:
+def _wait_for(condition: Any, process: subprocess.Popen[Any], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
