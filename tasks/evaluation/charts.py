@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from tasks.data.drawing import axis_ticks, percent
+
 _LEFT, _WIDTH = 7.5, 92.0  # plot area in percent of the figure's width; the rest holds the axis labels
 _TOP, _HEIGHT = 26.0, 168.0  # in pixels
 _FIGURE_HEIGHT = 226
@@ -38,13 +40,13 @@ def interval_bar(
         '<svg class="bar" width="100%" height="18" role="img">',
         f"<title>{value:.1%} ({low:.1%} to {high:.1%})</title>",
         '<rect class="track" x="0" y="5" width="100%" height="8" rx="4"/>',
-        f'<rect class="fill {escape(kind)}" x="0" y="5" width="{_percent(value)}" height="8" rx="4"/>',
+        f'<rect class="fill {escape(kind)}" x="0" y="5" width="{percent(value)}" height="8" rx="4"/>',
     ]
     for share, css, tooltip in marks:
-        at = _percent(share)
+        at = percent(share)
         title = f"<title>{escape(tooltip)}</title>"
         parts.append(f'<rect class="mark {escape(css)}" x="{at}" y="1" width="4" height="16" rx="1.5">{title}</rect>')
-    ends = _percent(low), _percent(high)
+    ends = percent(low), percent(high)
     parts.append(f'<line class="whisker" x1="{ends[0]}" x2="{ends[1]}" y1="9" y2="9"/>')
     parts += [f'<line class="whisker" x1="{at}" x2="{at}" y1="5.5" y2="12.5"/>' for at in ends]
     return Markup("".join(parts) + "</svg>")
@@ -96,25 +98,9 @@ def loss_chart(curves: Sequence[Curve]) -> Markup:
     )
 
 
-def axis_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers, evenly spaced, from at or below `low` to at or above `high`; from 0 when `low` is close to it."""
-    if 0 <= low < high / 2:
-        low = 0.0
-    span = max(high - low, abs(high) * 0.1, 1e-6)
-    rough = span / wanted
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(step * count, 12) for count in range(first, max(last, first + 1) + 1)]
-
-
 def _finite(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float]]:
     """Points with finite losses, thinned so that a long stage does not swell the page; the last one always stays."""
     finite = [(float(step), float(loss)) for step, loss in points if loss is not None and math.isfinite(loss)]
     every = max(1, math.ceil(len(finite) / _MAX_POINTS))
     thinned = finite[::every]
     return thinned if not finite or thinned[-1] == finite[-1] else [*thinned, finite[-1]]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * min(1.0, max(0.0, share)):.2f}%"

@@ -7,15 +7,12 @@ request. `tasks.evaluation.report_view` turns the data into what the template `r
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.data.page import render_page
 from tasks.evaluation.scorecard import Role, Scorecard
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 Outcome = Literal["promoted", "rejected", "awaiting_approval", "data_rejected", "nothing_new", "failed", "scored"]
 
@@ -88,20 +85,4 @@ def render_report(data: ReportData) -> str:
     """The report as one HTML document."""
     from tasks.evaluation.report_view import view
 
-    html = _template().render(**view(data))
-    # A model can emit half a surrogate pair, which no file can hold as UTF-8.
-    return html.encode("utf-8", "replace").decode("utf-8")
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("tasks.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
+    return render_page("tasks.evaluation", "report.html.j2", view(data))

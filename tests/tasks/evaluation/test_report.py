@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.evaluation.charts import Curve, axis_ticks, interval_bar, loss_chart
+from tasks.data.drawing import axis_ticks
+from tasks.evaluation.charts import Curve, interval_bar, loss_chart
 from tasks.evaluation.metrics import METRICS, SLICED, summarise
 from tasks.evaluation.report import ReportData, render_report
 from tasks.evaluation.report_examples import choose_examples
