@@ -1,0 +1,159 @@
+"""A user's databases: schema, one reading statement within limits, its plan, and no way to change anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from infra.errors import UserError
+from tasks.data.schema import parse_schema
+from tasks.sql.databases import Script, connect_database, plain_rows
+from tasks.sql.executor import Limits
+
+DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT)"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "my cars.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{DDL}; INSERT INTO cars VALUES (1, 'Fiat'), (2, x'ff'), (3, NULL)")
+    connection.close()
+    return path
+
+
+def test_a_sqlite_file_is_read_run_and_planned(file):
+    for text in (str(file), f"sqlite:///{file}"):
+        database = connect_database(text)
+        assert parse_schema(database.schema()).tables[0].name == "cars"
+        found = database.run("SELECT name FROM cars ORDER BY id")
+        assert plain_rows(found.rows) == [["Fiat"], ["ff"], [None]]
+        assert database.plan("SELECT name FROM cars WHERE id = 1") == [
+            "SEARCH cars USING INTEGER PRIMARY KEY (rowid=?)"
+        ]
+    assert database.plan("SELECT nothing FROM cars") == []
+    assert database.plan("DELETE FROM cars") == []
+
+
+def test_a_script_is_a_database_of_its_own():
+    database = Script(DDL, "INSERT INTO cars VALUES (1, 'Fiat')")
+    assert database.run("SELECT count(*) FROM cars").rows == [(1,)]
+    assert database.run("DELETE FROM cars").status == "forbidden"
+    assert database.plan("SELECT * FROM cars") == ["SCAN cars"]
+
+
+@pytest.mark.parametrize("text", ["missing.sqlite", "mysql://root@localhost/x", "sqlite:///missing.sqlite"])
+def test_what_cannot_be_asked_is_one_clear_line(text):
+    with pytest.raises(UserError):
+        connect_database(text)
+
+
+# ---- PostgreSQL ----
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A server of its own on a free port of this machine; skipped where PostgreSQL is not installed."""
+    places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    user = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres")
+        user = {"user": "postgres"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = folder / "data"
+
+    def call(name, *arguments):
+        subprocess.run(
+            [places[0] / name, *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=None, **user
+        )
+
+    call("initdb", "-A", "trust", "-U", "owner", "-N", "-D", data)
+    options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
+    call("pg_ctl", "-w", "-D", data, "-l", folder / "log", "-o", options, "start")
+    url = f"postgresql://owner@127.0.0.1:{port}/postgres"
+    try:
+        import psycopg2
+
+        connection = psycopg2.connect(url)
+        connection.autocommit = True
+        connection.cursor().execute(
+            """CREATE TABLE makers (id int PRIMARY KEY, country varchar(20), founded date);
+            CREATE TABLE "Cars" (id serial PRIMARY KEY, "Model Name" text, maker_id int REFERENCES makers(id),
+                                 price numeric(10,2), tags text[]);
+            INSERT INTO makers VALUES (1, 'Italy', '1899-07-11'), (2, 'France', '1898-01-01');
+            INSERT INTO "Cars"("Model Name", maker_id, price) VALUES ('Panda', 1, 9999.5), ('Clio', 2, 12000);
+            """
+        )
+        connection.close()
+        yield url
+    finally:
+        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_schema_of_postgresql_reads_as_sqlite_ddl(postgres):
+    schema = connect_database(postgres).schema()
+    tables = {table.name: table for table in parse_schema(schema).tables}
+    assert set(tables) == {"Cars", "makers"}
+    columns = {column.name: column for column in tables["Cars"].columns}
+    assert columns["maker_id"].references == ("makers", "id")
+    assert [columns[name].type for name in ("id", "Model Name", "price")] == ["INTEGER", "TEXT", "REAL"]
+    sqlite3.connect(":memory:").executescript(schema)
+
+
+def test_sqlite_queries_run_on_postgresql(postgres):
+    database = connect_database(postgres)
+    found = database.run('SELECT T1."Model Name", T2.country FROM cars AS T1 JOIN makers AS T2 ON T1.maker_id = T2.id')
+    assert (found.columns, found.rows) == (("Model Name", "country"), [("Panda", "Italy"), ("Clio", "France")])
+    found = database.run("WITH m AS (SELECT avg(price) AS p FROM Cars) SELECT p FROM m")
+    assert plain_rows(found.rows)[0][0].startswith("10999.75")
+    assert database.run("SELECT founded FROM makers WHERE country LIKE 'I%' LIMIT 1").status == "ok"
+    assert database.run("SELECT id FROM makers WHERE country = 'Spain'").columns == ("id",)
+    assert "Seq Scan" in "\n".join(database.plan("SELECT * FROM makers"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "status"),
+    [
+        ("DELETE FROM makers", "forbidden"),
+        ("WITH gone AS (DELETE FROM makers RETURNING id) SELECT * FROM gone", "forbidden"),
+        ("SELECT 1; DROP TABLE makers", "multiple_statements"),
+        ("SELECT pg_sleep(60)", "forbidden"),
+        ("SELECT pg_read_file('/etc/passwd')", "forbidden"),
+        ("SELECT set_config('transaction_read_only', 'off', false)", "forbidden"),
+        ("SELECT * FROM pg_shadow", "schema_error"),
+        ("SELECT * FROM pg_catalog.pg_shadow", "schema_error"),
+        ("SELECT * FROM dblink('x', 'y')", "forbidden"),
+        ("SELECT * INTO stolen FROM makers", "forbidden"),
+        ("SELECT * FROM makers FOR UPDATE", "forbidden"),
+        ("SELECT nothing FROM makers", "schema_error"),
+        ("SELECT FROM WHERE", "syntax_error"),
+        ("COPY makers TO PROGRAM 'id'", "syntax_error"),
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", "timeout"),
+        ("SELECT a.id FROM makers a, makers b, makers c, makers d", "resource_limit"),
+    ],
+)
+def test_nothing_harms_postgresql(postgres, sql, status):
+    database = connect_database(postgres)
+    assert database.run(sql, Limits(seconds=1, rows=10)).status == status
+    assert database.run("SELECT count(*) FROM makers").rows == [(2,)]
+
+
+def test_an_unreachable_server_is_one_line_without_the_password():
+    with pytest.raises(UserError, match="cannot be reached") as caught:
+        connect_database("postgresql://me:secret-word@127.0.0.1:1/x").schema()
+    assert "secret-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
