@@ -204,11 +204,13 @@ def _quoted(name: str) -> str:
 def _type(kind: Any) -> str:
     """The column's type in the few words that SQLite schemas use."""
     import datetime
+    import decimal
 
     words = {
         bool: "BOOLEAN",
         int: "INTEGER",
         float: "REAL",
+        decimal.Decimal: "NUMERIC",
         datetime.datetime: "TIMESTAMP",
         datetime.date: "DATE",
         bytes: "BLOB",
