@@ -23,3 +23,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tasks.models.resolve import resolve_model
 
     return resolve_model("random:llama-tiny", tmp_path_factory.mktemp("models")).path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with samples of public benchmarks; tests that need it are skipped where there is none."""
+    folder = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
+    return folder

@@ -12,8 +12,8 @@ from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_b
 
 MAIN = "execution_accuracy"
 # Dimensions in the order people ask about them; others follow by name.
-_DIMENSIONS = ("difficulty", "clause", "tables", "phrasing", "domain", "source", "database")
-_TITLES = {"tables": "tables in the query", "phrasing": "phrasing of the question"}
+_DIMENSIONS = ("difficulty", "hardness", "clause", "tables", "phrasing", "domain", "source", "database")
+_TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phrasing": "phrasing of the question"}
 _LONG = 8  # more rows than this are sorted by change
 _SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tasks.data.example import DIFFICULTIES, Example
 from tasks.sql.features import clauses, difficulty, features
+from tasks.sql.hardness import HARDNESS, hardness
 from tasks.sql.parse import parse
 
 MANY_TABLES = 4
@@ -17,8 +18,8 @@ PLAIN = "plain"
 def slices_of(example: Example) -> dict[str, list[str]]:
     """Dimension -> the values this example belongs to; a dimension that it says nothing about is left out.
 
-    `clause` holds every clause gold uses, `tables` the number of its tables (`4+` from four on). Tags are dimensions
-    of their own, except `split` and those that would hide one of ours.
+    `clause` holds every clause gold uses, `tables` the number of its tables (`4+` from four on), `hardness`
+    what Spider's benchmark would call it. Tags are dimensions of their own, except `split` and those that would hide one of ours.
     """
     found = {name: [value] for name, value in example.tags.items() if name != "split" and value}
     found |= {
@@ -33,13 +34,15 @@ def slices_of(example: Example) -> dict[str, list[str]]:
         found["clause"] = list(clauses(gold)) or [PLAIN]
         found["tables"] = [f"{MANY_TABLES}+" if count >= MANY_TABLES else str(count)]
         found["difficulty"] = [difficulty(gold)]
+        level = hardness(tree)
+        if level is not None:
+            found["hardness"] = [level]
     if example.difficulty:
         found["difficulty"] = [example.difficulty]
     return found
 
 
 def in_order(dimension: str, values: list[str]) -> list[str]:
-    """The values of a dimension in the order a person expects: by difficulty where that is it, else by name."""
-    if dimension == "difficulty":
-        return sorted(values, key=lambda v: (DIFFICULTIES.index(v) if v in DIFFICULTIES else len(DIFFICULTIES), v))
-    return sorted(values)
+    """The values of a dimension in the order a person expects: from easy to hard where they say that, else by name."""
+    order: tuple[str, ...] = {"difficulty": DIFFICULTIES, "hardness": HARDNESS}.get(dimension, ())
+    return sorted(values, key=lambda value: (order.index(value) if value in order else len(order), value))

@@ -6,9 +6,12 @@ Limits: counts are of the statement as written; two spellings of one query may h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from sqlglot import exp
+
+from tasks.sql.walking import walk
 
 _KINDS: tuple[tuple[type[exp.Expression], str], ...] = (
     (exp.Query, "select"),
@@ -19,6 +22,22 @@ _KINDS: tuple[tuple[type[exp.Expression], str], ...] = (
     (exp.Create, "create"),
     (exp.Drop, "drop"),
     (exp.Alter, "alter"),
+)
+# What the walk looks for; a node may be several of them.
+_TRAITS: tuple[tuple[str, tuple[type[exp.Expression], ...]], ...] = (
+    ("table", (exp.Table,)),
+    ("cte", (exp.CTE,)),
+    ("join", (exp.Join,)),
+    ("aggregate", (exp.AggFunc,)),
+    ("where", (exp.Where,)),
+    ("group", (exp.Group,)),
+    ("having", (exp.Having,)),
+    ("order", (exp.Order,)),
+    ("limit", (exp.Limit, exp.Fetch)),
+    ("distinct", (exp.Distinct,)),
+    ("window", (exp.Window,)),
+    ("query", (exp.Select, exp.SetOperation)),
+    ("set_operation", (exp.SetOperation,)),
 )
 
 
@@ -47,30 +66,54 @@ class Features:
 
 
 def features(tree: exp.Expression) -> Features:
-    """The features of a tree that `tasks.sql.parse.parse` returned."""
-    bodies = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
-    names = [table.name.lower() for table in tree.find_all(exp.Table, bfs=False) if table.name]
+    """The features of a tree that `tasks.sql.parse.parse` returned, in one walk."""
+    bodies: set[str] = set()
+    names: list[str] = []
+    seen: set[str] = set()
+    joins = aggregates = conditions = subqueries = set_operations = 0
+    order_by = False
+    for node in walk(tree):
+        traits = _traits(type(node))
+        seen.update(traits)
+        for trait in traits:
+            if trait == "table" and node.name:
+                names.append(node.name.lower())
+            elif trait == "cte":
+                bodies.add(node.alias.lower())
+            elif trait == "join":
+                joins += 1
+            elif trait == "aggregate":
+                aggregates += not isinstance(node.parent, exp.Window)
+            elif trait == "where":
+                conditions += _leaves(node.this)
+            elif trait == "order":
+                order_by = order_by or not isinstance(node.parent, exp.Window)
+            elif trait == "query":
+                subqueries += _is_nested(node)
+            elif trait == "set_operation":
+                set_operations += 1
     kind = next((name for cls, name in _KINDS if isinstance(tree, cls)), tree.name.lower() or "other")
     return Features(
         kind=kind,
         tables=tuple(dict.fromkeys(name for name in names if name not in bodies)),
-        joins=_count(tree, exp.Join),
-        aggregates=sum(1 for node in tree.find_all(exp.AggFunc) if not isinstance(node.parent, exp.Window)),
-        conditions=sum(_leaves(where.this) for where in tree.find_all(exp.Where)),
-        group_by=tree.find(exp.Group) is not None,
-        having=tree.find(exp.Having) is not None,
-        order_by=any(not isinstance(order.parent, exp.Window) for order in tree.find_all(exp.Order)),
-        limit=tree.find(exp.Limit, exp.Fetch) is not None,
-        distinct=tree.find(exp.Distinct) is not None,
-        window=tree.find(exp.Window) is not None,
+        joins=joins,
+        aggregates=aggregates,
+        conditions=conditions,
+        group_by="group" in seen,
+        having="having" in seen,
+        order_by=order_by,
+        limit="limit" in seen,
+        distinct="distinct" in seen,
+        window="window" in seen,
         cte=bool(bodies),
-        subqueries=sum(_is_nested(node) for node in tree.find_all(exp.Select, exp.SetOperation)),
-        set_operations=_count(tree, exp.SetOperation),
+        subqueries=subqueries,
+        set_operations=set_operations,
     )
 
 
-def _count(tree: exp.Expression, kind: type[exp.Expression]) -> int:
-    return sum(1 for _ in tree.find_all(kind))
+@lru_cache(maxsize=None)  # as many entries as sqlglot has classes
+def _traits(kind: type[exp.Expression]) -> tuple[str, ...]:
+    return tuple(name for name, kinds in _TRAITS if issubclass(kind, kinds))
 
 
 def _leaves(condition: exp.Expression) -> int:

@@ -132,7 +132,7 @@ def test_speed_comes_from_the_predictions(card):
 
 
 def test_slices_say_where_the_model_fails(card):
-    assert set(card.slices) == {"phrasing", "database", "clause", "tables", "difficulty"}
+    assert set(card.slices) == {"phrasing", "database", "clause", "tables", "difficulty", "hardness"}
     assert set(card.slices["phrasing"]["seen"]) == {"execution_accuracy", "exact_match", "runs"}
     assert card.slices["database"]["firm"]["runs"].n == 21
     ordered = card.slices["clause"]["order_by"]["execution_accuracy"]
@@ -207,6 +207,8 @@ def test_slices_of_one_example():
         "clause": ["where", "join"],
         "tables": ["2"],
         "difficulty": ["medium"],
+        "hardness": ["medium"],
     }
     assert slices_of(example("a", NAMES, difficulty="hard"))["difficulty"] == ["hard"]
     assert in_order("difficulty", ["hard", "easy", "medium"]) == ["easy", "medium", "hard"]
+    assert in_order("hardness", ["extra", "hard", "easy"]) == ["easy", "hard", "extra"]
