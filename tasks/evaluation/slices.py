@@ -19,7 +19,8 @@ def slices_of(example: Example) -> dict[str, list[str]]:
     """Dimension -> the values this example belongs to; a dimension that it says nothing about is left out.
 
     `clause` holds every clause gold uses, `tables` the number of its tables (`4+` from four on), `hardness`
-    what Spider's benchmark would call it. Tags are dimensions of their own, except `split` and those that would hide one of ours.
+    what Spider's benchmark would call it. Tags are dimensions of their own,
+    except `split` and those that would hide one of ours.
     """
     found = {name: [value] for name, value in example.tags.items() if name != "split" and value}
     found |= {

@@ -6,7 +6,7 @@ Limits: counts are of the statement as written; two spellings of one query may h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 from sqlglot import exp
@@ -111,7 +111,7 @@ def features(tree: exp.Expression) -> Features:
     )
 
 
-@lru_cache(maxsize=None)  # as many entries as sqlglot has classes
+@cache  # as many entries as sqlglot has classes
 def _traits(kind: type[exp.Expression]) -> tuple[str, ...]:
     return tuple(name for name, kinds in _TRAITS if issubclass(kind, kinds))
 
