@@ -14,18 +14,16 @@ different. Tolerant matching of rows is greedy, which can only matter when disti
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from sqlglot import exp
+from tasks.sql.limits import Execution
+from tasks.sql.tokens import order_matters
 
-from tasks.sql.executor import Execution
-from tasks.sql.parse import parse
+__all__ = ["Row", "Segment", "close", "compare", "fits", "order_matters", "same_bag"]
 
 NAME = "strict-bag-v1"
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
@@ -40,17 +38,6 @@ class Segment:
 
     rows: list[Row]
     count: int
-
-
-@lru_cache(maxsize=16384)
-def order_matters(gold_sql: str, dialect: str = "sqlite") -> bool:
-    """Whether gold's outermost query has ORDER BY; one in a subquery, a window or a string does not count."""
-    if re.search(r"\border\s+by\b", gold_sql, re.IGNORECASE) is None:
-        return False
-    tree = parse(gold_sql, dialect).tree
-    while isinstance(tree, exp.Subquery) and tree.args.get("order") is None:
-        tree = tree.this
-    return isinstance(tree, exp.Query) and tree.args.get("order") is not None
 
 
 class _GaveUp(Exception):

@@ -9,7 +9,6 @@ Limits: one database, so that a wrong query which agrees on its rows is called r
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -17,8 +16,9 @@ from dataclasses import dataclass, field
 
 from infra.errors import UserError
 from tasks.sql.comparison import Segment, compare, order_matters
+from tasks.sql.connection import Sealed
 from tasks.sql.executor import DEFAULT_LIMITS, Execution, Limits, clone, compiles, open_database, run_query
-from tasks.sql.judgement import GoldStatus, Job, Judgement, preview, safe_text
+from tasks.sql.judgement import GoldStatus, Job, Judgement, Settings, preview, safe_text
 from tasks.sql.ordering import keyed, segments
 from tasks.sql.parse import parse, to_sqlite, writes
 from tasks.sql.state import State, read_state, same_state
@@ -70,7 +70,7 @@ class _Gold:
 
 @dataclass(slots=True)
 class _Database:
-    connection: sqlite3.Connection | None
+    connection: Sealed | None
     problem: str = ""
     golds: dict[str, _Gold] = field(default_factory=dict)
 
@@ -81,8 +81,14 @@ class JudgeSession:
     `announce` is called with "gold" or "prediction" before each step, so that a watcher knows whose fault a hang is.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, announce: Callable[[str], None] | None = None) -> None:
-        self._limits, self._announce, self._phase = limits, announce, "gold"
+    def __init__(
+        self,
+        limits: Limits = DEFAULT_LIMITS,
+        announce: Callable[[str], None] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings or Settings(limits=limits)
+        self._limits, self._announce, self._phase = self._settings.limits, announce, "gold"
         self._databases: OrderedDict[tuple[str | None, str, str, str], _Database] = OrderedDict()
 
     def close(self) -> None:
@@ -94,11 +100,11 @@ class JudgeSession:
         if self._announce is not None:
             self._announce(self._phase)
 
-    def _run(self, connection: sqlite3.Connection, sql: str, writable: bool = False) -> Execution:
+    def _run(self, connection: Sealed, sql: str, writable: bool = False) -> Execution:
         self._step()
         return run_query(connection, sql, self._limits, writable=writable)
 
-    def _state(self, connection: sqlite3.Connection) -> State:
+    def _state(self, connection: Sealed) -> State:
         self._step()
         return read_state(connection, self._limits)
 
@@ -142,7 +148,7 @@ class JudgeSession:
         self._databases[job.place] = found
         return found
 
-    def _open(self, job: Job) -> sqlite3.Connection:
+    def _open(self, job: Job) -> Sealed:
         try:
             return open_database(job.schema, job.setup, job.database, self._limits)
         except UserError:
@@ -151,7 +157,7 @@ class JudgeSession:
             schema, setup = to_sqlite(job.schema, job.dialect), to_sqlite(job.setup, job.dialect)
             return open_database(schema, setup, None, self._limits)
 
-    def _run_gold(self, connection: sqlite3.Connection, job: Job) -> _Gold:
+    def _run_gold(self, connection: Sealed, job: Job) -> _Gold:
         changing = writes(job.gold, job.dialect)
         run = self._gold_change if changing else self._gold_read
         gold = run(connection, job.gold)
@@ -162,10 +168,10 @@ class JudgeSession:
                 return other
         return gold
 
-    def _gold_read(self, connection: sqlite3.Connection, sql: str) -> _Gold:
+    def _gold_read(self, connection: Sealed, sql: str) -> _Gold:
         return _Gold(sql, self._run(connection, sql), writes=False, transpiled=False)
 
-    def _gold_change(self, connection: sqlite3.Connection, sql: str) -> _Gold:
+    def _gold_change(self, connection: Sealed, sql: str) -> _Gold:
         with closing(clone(connection)) as copy:
             try:
                 before = self._state(copy)
@@ -175,7 +181,7 @@ class JudgeSession:
                 return _Gold(sql, Execution("resource_limit", message=str(error)), True, False)
         return _Gold(sql, execution, True, False, after, not same_state(before, after))
 
-    def _judge_change(self, connection: sqlite3.Connection, job: Job, gold: _Gold, sql: str) -> Judgement:
+    def _judge_change(self, connection: Sealed, job: Job, gold: _Gold, sql: str) -> Judgement:
         """Gold changes data: the prediction must leave its own clone in gold's state, and return gold's rows."""
         self._phase = "prediction"
         with closing(clone(connection)) as copy:
@@ -192,20 +198,20 @@ class JudgeSession:
                     match = compare(gold.execution, predicted, False)
         return _judgement(job, sql, gold, predicted, prepares, match)
 
-    def _prepares(self, connection: sqlite3.Connection, sql: str, predicted: Execution, writable: bool) -> bool:
+    def _prepares(self, connection: Sealed, sql: str, predicted: Execution, writable: bool) -> bool:
         if predicted.status in ("timeout", "resource_limit", "sql_error"):
             self._step()
             return compiles(connection, sql, self._limits, writable=writable)
         return predicted.status == "ok"
 
-    def _matches(self, connection: sqlite3.Connection, gold: _Gold, sql: str, predicted: Execution) -> bool:
+    def _matches(self, connection: Sealed, gold: _Gold, sql: str, predicted: Execution) -> bool:
         ordered = order_matters(gold.sql)
         match = self._agrees(connection, gold, predicted, ordered)
         if match and ordered and len(predicted.rows) > 1 and not order_matters(sql):
             match = self._agrees(connection, gold, self._backwards(connection, sql), ordered)
         return match
 
-    def _agrees(self, connection: sqlite3.Connection, gold: _Gold, predicted: Execution, ordered: bool) -> bool:
+    def _agrees(self, connection: Sealed, gold: _Gold, predicted: Execution, ordered: bool) -> bool:
         if compare(gold.execution, predicted, ordered):
             return True
         if len(gold.execution.rows) != len(predicted.rows) or not gold.execution.rows:
@@ -214,20 +220,20 @@ class JudgeSession:
             gold.segments, gold.segmented = self._segments(connection, gold), True
         return gold.segments is not None and compare(gold.execution, predicted, ordered, gold.segments)
 
-    def _segments(self, connection: sqlite3.Connection, gold: _Gold) -> list[Segment] | None:
+    def _segments(self, connection: Sealed, gold: _Gold) -> list[Segment] | None:
         plan = keyed(gold.sql, len(gold.execution.columns))
         if plan is None:
             return None
         self._phase = "prediction"  # gold itself has run: what is lost from here on is one comparison
         return segments(gold.execution, self._run(connection, plan.sql), plan)
 
-    def _backwards(self, connection: sqlite3.Connection, sql: str) -> Execution:
-        connection.set_authorizer(None)
+    def _backwards(self, connection: Sealed, sql: str) -> Execution:
+        connection.set_guard(None)
         connection.execute("PRAGMA reverse_unordered_selects = ON")
         try:
             return self._run(connection, sql)
         finally:
-            connection.set_authorizer(None)
+            connection.set_guard(None)
             connection.execute("PRAGMA reverse_unordered_selects = OFF")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from tasks.sql.comparison import Row
-from tasks.sql.executor import Status
+from tasks.sql.guard import Status
+from tasks.sql.limits import DEFAULT_LIMITS, Limits
 
 GoldStatus = Literal["ok", "empty", "failed"]
 PREVIEW_ROWS = 5
@@ -42,7 +45,10 @@ class Judgement:
 
     `execution_match` is None where gold failed: nothing can be said, and it is no fault of the prediction. `vacuous`
     marks an agreement that proves little: both empty, both a single 0 or NULL, or a gold that changes nothing.
-    `sql` and `gold_sql` are what ran; `status` and `message` are the prediction's. Previews hold at most five rows.
+    `sql` and `gold_sql` are what ran, on `engine`; `transpiled` says that sqlglot rewrote them for it. `status` and
+    `message` are the prediction's. Previews hold at most five rows. `compatible` has the verdicts of other evaluators,
+    by name; `suite_match` says whether a match held on `suite_databases` further databases too, None where none was
+    tried.
     """
 
     id: str
@@ -62,6 +68,21 @@ class Judgement:
     gold_columns: list[str] = field(default_factory=list)
     gold_rows: list[list[Any]] = field(default_factory=list)
     gold_message: str = ""
+    engine: str = "sqlite"
+    transpiled: bool = False
+    compatible: dict[str, bool] = field(default_factory=dict)
+    suite_databases: int = 0
+    suite_match: bool | None = None
+
+
+class Settings(BaseModel):
+    """How a session judges, beside the rules: what one statement may use, and what else is asked of every job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: Limits = DEFAULT_LIMITS
+    compatibility: bool = Field(default=False, description="also judge as the Spider and BIRD evaluators do")
+    suite: int = Field(default=0, ge=0, le=100, description="further databases a right query must be right on")
 
 
 def to_row(value: Job | Judgement) -> dict[str, Any]:
@@ -71,14 +92,14 @@ def to_row(value: Job | Judgement) -> dict[str, Any]:
 
 def preview(rows: list[Row]) -> list[list[Any]]:
     """The first rows with every value fit for JSON in UTF-8: blobs as hex, long and undecodable text made safe."""
-    return [[_safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]
+    return [[value if value.__class__ is int else _safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]
 
 
 def _safe(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value[: _PREVIEW_TEXT // 2].hex()
     if isinstance(value, str):
         return safe_text(value[:_PREVIEW_TEXT])
+    if isinstance(value, bytes):
+        return value[: _PREVIEW_TEXT // 2].hex()
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return str(value)
     return value
@@ -86,4 +107,4 @@ def _safe(value: Any) -> Any:
 
 def safe_text(value: str) -> str:
     """`value` with what cannot be written as UTF-8 replaced by question marks."""
-    return value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")

@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from tasks.sql.comparison import Row, same_bag
+from tasks.sql.connection import Sealed
 from tasks.sql.executor import Execution, Limits, run_query
 
 
@@ -32,7 +33,7 @@ class State:
     objects: dict[tuple[str, str], str]
 
 
-def read_state(connection: sqlite3.Connection, limits: Limits) -> State:
+def read_state(connection: Sealed, limits: Limits) -> State:
     """The whole state of a database; a table may have a hundred times `limits.rows`. Raises OverflowError beyond."""
     wide = limits.model_copy(update={"rows": limits.rows * 100})
     listed = run_query(connection, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name", wide)
@@ -50,7 +51,7 @@ def read_state(connection: sqlite3.Connection, limits: Limits) -> State:
     return State(tables, views, objects)
 
 
-def _relation(connection: sqlite3.Connection, name: str, limits: Limits) -> Relation:
+def _relation(connection: Sealed, name: str, limits: Limits) -> Relation:
     quoted = '"' + name.replace('"', '""') + '"'
     found: Execution = run_query(connection, f"SELECT * FROM {quoted}", limits)
     if found.status in ("timeout", "resource_limit"):
@@ -58,8 +59,8 @@ def _relation(connection: sqlite3.Connection, name: str, limits: Limits) -> Rela
     return Relation(_columns(connection, quoted), found.rows, found.message)
 
 
-def _columns(connection: sqlite3.Connection, quoted: str) -> tuple[Row, ...]:
-    connection.set_authorizer(None)  # our own pragma, on our own clone; run_query sets the guard again
+def _columns(connection: Sealed, quoted: str) -> tuple[Row, ...]:
+    connection.set_guard(None)  # our own pragma, on our own clone; run_query sets the guard again
     try:
         rows = connection.execute(f"PRAGMA table_info({quoted})").fetchall()
     except sqlite3.Error:

@@ -32,3 +32,42 @@ def first_keyword(sql: str) -> str:
     """The first word of the statement in upper case; empty when it starts with something else or holds nothing."""
     first = next(tokens(sql), None)
     return first.group().upper() if first is not None and first.lastgroup == "word" else ""
+
+
+_ORDER = re.compile(r"\border\b", re.IGNORECASE)
+_DEPTH = re.compile(
+    r"""'[^']*' | "[^"]*" | `[^`]*` | \[[^\]\n]*\] | --[^\n]* | /\*.*?(?:\*/|\Z)
+      | (?P<open>\() | (?P<close>\)) | (?P<order>\border(?:\s|--[^\n]*|/\*.*?\*/)+by\b)""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+
+
+def order_matters(sql: str) -> bool:
+    """Whether the outermost query has ORDER BY; one in a subquery, a window, an aggregate or a string does not count.
+
+    SQL puts all of those in parentheses, so that this needs no parser, which takes fifty times as long. Parentheses
+    around the whole query, which SQLite refuses and other dialects allow, are seen through.
+    """
+    if _ORDER.search(sql) is None:
+        return False
+    depth = 0
+    for match in _DEPTH.finditer(sql):
+        kind = match.lastgroup
+        if kind == "order" and depth == 0:
+            return True
+        depth += (kind == "open") - (kind == "close")
+    first = next(tokens(sql), None)
+    inner = _unwrapped(sql[first.end() :]) if first is not None and first.group() == "(" else None
+    return inner is not None and order_matters(inner)
+
+
+def _unwrapped(sql: str) -> str | None:
+    """What stands before the parenthesis that closes the one just opened, when nothing follows it but a semicolon."""
+    depth = 1
+    for token in tokens(sql):
+        if token.group() in ("(", ")"):
+            depth += 1 if token.group() == "(" else -1
+        if depth == 0:
+            rest = [other.group() for other in tokens(sql, token.end())]
+            return sql[: token.start()] if all(text == ";" for text in rest) else None
+    return None

@@ -1,8 +1,7 @@
-"""A judging worker process: reads chunks of jobs as JSON lines, answers with one line each.
+"""A judging worker process: reads chunks of jobs as JSON lines, answers with lines that hold a list of judgements.
 
-Started by `tasks.sql.workers` as a plain Python process, so that it loads nothing of its parent's. A line is
-a judgement; between them stand the bare words `gold` and `prediction`, so that the parent sees that work goes on and
-knows whose fault a hang is.
+Started by `tasks.sql.workers` as a plain Python process, so that it loads nothing of its parent's. Answers go out when
+a chunk is done, and earlier when one has waited long; what it is at stands in memory shared with the pool.
 
 Limits: process limits hold on Linux; macOS refuses RLIMIT_AS, there the executor's own limits remain.
 """
@@ -16,12 +15,14 @@ import signal
 import sqlite3
 import sys
 import time
+from typing import Any
 
-from tasks.sql.executor import Limits
 from tasks.sql.judge import JudgeSession
-from tasks.sql.judgement import Job, to_row
+from tasks.sql.judgement import Settings
+from tasks.sql.limits import peak_memory
+from tasks.sql.wire import Beat, pack_answer, unpack_jobs
 
-_QUIET = 0.2  # seconds a worker may work on in one phase without saying so
+_WAIT = 0.05  # seconds an answer may wait for others
 _SLACK_MB = 256  # Python's own copies of rows on top of what SQLite may use
 
 
@@ -44,33 +45,36 @@ def limit_process(memory_mb: int) -> None:
 
 
 def main() -> None:
-    """Serve until standard input closes. The first line is the limits, every other one a list of jobs."""
+    """Serve until standard input closes. The first line is the settings, every other one a chunk of jobs.
+
+    The argument is the descriptor of the shared memory. After a chunk that made the process grow much it says so: its
+    memory is measured by its peak, so that later statements could use more than their share.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing but answers may reach the parent
+    beat = Beat(int(sys.argv[1]))
 
-    said, phase = time.monotonic(), ""
-
-    def say(line: str) -> None:
-        nonlocal said
-        answers.write(line + "\n")
+    def say(line: bytes) -> None:
+        answers.write(line + b"\n")
         answers.flush()
-        said = time.monotonic()
 
-    def announce(name: str) -> None:
-        nonlocal phase
-        if name != phase or time.monotonic() - said > _QUIET:
-            phase = name
-            say(name)
-
-    limits = Limits.model_validate_json(sys.stdin.readline())
-    session = JudgeSession(limits, announce)
-    limit_process(limits.memory_mb)
-    say("ready")
+    settings = Settings.model_validate_json(sys.stdin.readline())
+    session = JudgeSession(settings.limits, beat.step, settings)
+    limit_process(settings.limits.memory_mb)
+    grown = peak_memory() + (settings.limits.memory_mb << 20) // 4
+    say(b'"ready"')
     for line in sys.stdin:
-        for fields in json.loads(line):
-            phase = "gold"  # the parent takes it for granted
-            say(json.dumps(to_row(session.judge(Job(**fields)))))
+        waiting: list[list[Any]] = []
+        since = time.monotonic()
+        for job in unpack_jobs(line):
+            beat.begin()
+            waiting.append(pack_answer(session.judge(job), job))
+            if time.monotonic() - since > _WAIT:
+                say(json.dumps(waiting).encode("ascii"))
+                waiting, since = [], time.monotonic()
+        last = [json.dumps(waiting).encode("ascii"), *([b'"retire"'] if peak_memory() > grown else []), b'"done"']
+        say(b"\n".join(last))
 
 
 if __name__ == "__main__":
