@@ -35,7 +35,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
-    commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
+    commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score", "generate")
     for command in commands:
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
@@ -52,6 +52,9 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
         (["validate", "missing.jsonl"], "missing.jsonl"),
         (["score", "--examples", "a.jsonl", "--predictions", "b.jsonl"], "a.jsonl"),
+        (["generate", "--database", "missing.sqlite", "--out", "pairs.jsonl"], "missing.sqlite"),
+        (["generate", "--database", "mysql://host/db", "--out", "pairs.jsonl"], "postgresql://"),
+        (["generate", "--database", "x.sqlite", "--out", "nowhere/pairs.jsonl"], "no folder nowhere"),
         (["promote", "1"], "needs --approve"),
         (["retrain", "--nonsense"], "--nonsense"),
     ],

@@ -26,7 +26,8 @@ MASS_NOUNS = frozenset(
 )
 _IRREGULAR_PAIRS = (
     "person people, child children, man men, woman women, foot feet, status statuses, bus buses, gas gases, "
-    "class classes, alias aliases, series series, species species, chassis chassis, crisis crises, analysis analyses"
+    "class classes, alias aliases, series series, species species, aircraft aircraft, "
+    "chassis chassis, crisis crises, analysis analyses"
 )
 IRREGULAR: dict[str, str] = dict(pair.split() for pair in _IRREGULAR_PAIRS.split(", "))
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
