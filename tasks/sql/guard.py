@@ -38,6 +38,8 @@ _MESSAGES: tuple[tuple[str, Status], ...] = (
     ("unsafe use of", "forbidden"),
     ("too big", "resource_limit"),
     ("too large", "resource_limit"),
+    ("too complex", "resource_limit"),
+    ("tables in a join", "resource_limit"),
     ("too many columns in", "resource_limit"),
     ("too many terms", "resource_limit"),
     ("too many references", "resource_limit"),

@@ -132,6 +132,8 @@ class JudgeSession:
         if gold.status != "failed":
             match = predicted.status == "ok" and self._matches(connection, gold, sql, predicted)
         prepares = self._prepares(connection, sql, predicted, False)
+        if not prepares:
+            self._step()  # long nonsense takes the parser a while
         return _judgement(job, sql, gold, predicted, prepares, match)
 
     def _database(self, job: Job) -> _Database:

@@ -21,6 +21,7 @@ from tasks.sql.tokens import first_keyword, tokens
 
 ParseStatus = Literal["ok", "empty", "not_sql", "multiple_statements", "syntax_error"]
 
+LONGEST = 50_000  # characters that are parsed; as many take half a second, and no answer to a question has them
 WRITING = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"})
 _STARTS = WRITING | {"SELECT", "WITH", "VALUES"}
 _TREES = (exp.Query, exp.Values, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter)
@@ -45,6 +46,8 @@ class Parsed:
 @lru_cache(maxsize=16384)
 def parse(sql: str, dialect: str = "sqlite") -> Parsed:
     """Parse one statement of `dialect`; comments and a final semicolon are fine. Never raises on bad SQL."""
+    if len(sql) > LONGEST:
+        return Parsed("syntax_error", message=f"longer than {LONGEST:,} characters")
     first = next(tokens(sql), None)
     if first is None:
         return Parsed("empty", message="there is no statement")

@@ -62,7 +62,7 @@ def main() -> None:
     settings = Settings.model_validate_json(sys.stdin.readline())
     session = JudgeSession(settings.limits, beat.step, settings)
     limit_process(settings.limits.memory_mb)
-    grown = peak_memory() + (settings.limits.memory_mb << 20) // 4
+    grown = peak_memory() + (settings.limits.memory_mb << 20) // 2
     say(b'"ready"')
     for line in sys.stdin:
         waiting: list[list[Any]] = []

@@ -73,6 +73,7 @@ class _Worker:
     def give(self, numbers: Sequence[int], line: bytes) -> None:
         self.jobs.extend(numbers)
         self.heard, self.idle = time.monotonic(), False
+        self.retiring = self.retiring or self.answered + len(self.jobs) >= RECYCLE
         self._send(line)
 
     def hear(self) -> list[bytes]:
@@ -217,7 +218,7 @@ class JudgePool:
         for worker in list(self._workers):
             patience = self._settings.limits.seconds + _GRACE if worker.ready else _START
             silent = worker.silent(patience)
-            if not worker.jobs and not worker.ended and (worker.retiring or worker.answered >= RECYCLE):
+            if not worker.jobs and not worker.ended and worker.retiring:
                 self._stop(worker)
             if worker not in self._workers or not (silent or worker.ended):
                 continue

@@ -10,10 +10,11 @@ import pytest
 
 from infra.errors import UserError
 from tasks.sql.executor import Limits, clone, compiles, open_database, run_query, run_readonly
+from tests.tasks.sql.hostile import ATTACKS, BOMBS, FILES, SETTINGS, WRITES
 
 SCHEMA = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"
 SETUP = "INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, NULL)"
-QUICK = Limits(seconds=0.3, memory_mb=256)
+QUICK = Limits(seconds=0.1, memory_mb=128)
 
 
 @pytest.fixture
@@ -32,47 +33,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-FORBIDDEN = [
-    "INSERT INTO t VALUES (9, 'z')",
-    "UPDATE t SET b = 'z'",
-    "DELETE FROM t",
-    "DROP TABLE t",
-    "CREATE TABLE u (a)",
-    "CREATE TEMP TABLE t AS SELECT 1 AS a",
-    "CREATE TEMP VIEW t AS SELECT 1",
-    "CREATE VIRTUAL TABLE f USING fts5(a)",
-    "ALTER TABLE t RENAME TO u",
-    "WITH x AS (SELECT 1) DELETE FROM t",
-    "ATTACH 'evil.db' AS evil",
-    "ATTACH '/etc/passwd' AS evil",
-    "/* hi */ attach database 'evil.db' as evil",
-    "DETACH main",
-    "VACUUM",
-    "VACUUM INTO 'evil.db'",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA hard_heap_limit = 1000",
-    "PRAGMA query_only = 0",
-    "-- x\nPRAGMA writable_schema = 1",
-    "SELECT * FROM pragma_table_info('t')",
-    "EXPLAIN SELECT 1",
-    "EXPLAIN QUERY PLAN SELECT 1",
-    "REINDEX",
-    "ANALYZE",
-    "BEGIN",
-    "SAVEPOINT s",
-    "COMMIT",
-    "SELECT load_extension('/lib/evil.so')",
-    "SELECT fts3_tokenizer('simple')",
-]
+FORBIDDEN = {**WRITES, **FILES, **SETTINGS}
 
 
-@pytest.mark.parametrize("sql", FORBIDDEN)
-def test_forbidden_on_a_file(file: Path, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_forbidden_on_a_file(file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql, allowed = ATTACKS[name]
     monkeypatch.chdir(file.parent)
     before = file.read_bytes()
     found = run_readonly(file, sql)
-    assert found.status in ("forbidden", "sql_error"), found
-    assert found.status == "forbidden" or "no such function" in found.message
+    assert found.status in allowed, found
     assert found.rows == []
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
@@ -99,32 +69,6 @@ def test_a_clone_may_change_but_reach_nothing_else(database, tmp_path, monkeypat
     assert run_query(copy, "SELECT count(*) FROM t").rows == [(4,)]
     assert run_query(database, "SELECT count(*) FROM t").rows == [(3,)]
     assert run_query(copy, "DELETE FROM t").status == "forbidden"  # the permission was for one statement
-
-
-BOMBS = {
-    "recursion": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c",
-    "rows": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c",
-    "cross join": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5000) "
-    "SELECT count(*) FROM c a, c b, c d WHERE a.x + b.x + d.x = 7",
-    "sort": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 90000000) "
-    "SELECT x FROM c ORDER BY x % 1000 DESC",
-    "zeroblob": "SELECT hex(zeroblob(400000000))",
-    "hex": "SELECT hex(hex(hex(zeroblob(3000000))))",
-    "randomblob": "SELECT randomblob(1000000000)",
-    "many blobs": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5000) "
-    "SELECT randomblob(4000000) FROM c",
-    "printf": "SELECT printf('%.*c', 100000000, 'x'), printf('%.*c', 100000000, 'x') FROM "
-    "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 90000) SELECT x FROM c)",
-    "replace": "SELECT replace(replace(hex(zeroblob(4000)), '0', hex(zeroblob(4000))), '0', hex(zeroblob(4000)))",
-    "group_concat": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000) "
-    "SELECT group_concat(hex(zeroblob(1000000))) FROM c",
-    "long": "SELECT '" + "x" * 300_000 + "'",
-    "deep": "SELECT " + "(" * 50_000 + "1" + ")" * 50_000,
-    "nested": "WITH "
-    + ", ".join([f"c{i} AS (SELECT * FROM c{i - 1} a, c{i - 1} b)" if i else "c0 AS (SELECT 1)" for i in range(20)])
-    + " SELECT * FROM c19",
-    "columns": "SELECT " + ", ".join(["1"] * 5000),
-}
 
 
 @pytest.mark.parametrize("name", BOMBS)

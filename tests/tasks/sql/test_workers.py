@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.sql.executor import Limits
-from tasks.sql.judge import Job, JudgePool, judge_many
+from tasks.sql.judge import Job, Judgement, JudgePool, judge_many
 
 SCHEMA = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"
 SETUP = "INSERT INTO t VALUES (1, 'x'), (2, 'y')"
@@ -125,3 +125,39 @@ def test_spider_gold_equals_itself() -> None:
     assert sum(one.gold_status == "failed" for one in found) == 3
     assert all(one.execution_match is (None if one.gold_status == "failed" else True) for one in found)
     assert sqlite3.connect(jobs[0].database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# --- recycling -------------------------------------------------------------------------------------------------------
+
+
+def workers_used(pool: JudgePool, jobs: list[Job]) -> tuple[list[Judgement], list[int]]:
+    """The answers, and the process ids of the workers that gave them."""
+    seen: list[int] = []
+
+    def note(done: int, total: int) -> None:
+        seen.extend(worker.process.pid for worker in pool._workers if worker.process.pid not in seen)
+
+    return pool.judge(jobs, note), seen
+
+
+def test_a_worker_makes_room_after_many_jobs(monkeypatch) -> None:
+    monkeypatch.setattr("tasks.sql.workers.RECYCLE", 100)
+    jobs = [Job(str(i), "SELECT 1", "SELECT 1", SCHEMA, SETUP) for i in range(300)]
+    with JudgePool(workers=1) as pool:
+        found, used = workers_used(pool, jobs)
+    assert [one.id for one in found] == [job.id for job in jobs]
+    assert all(one.execution_match for one in found)
+    assert len(used) == 3
+
+
+def test_a_worker_that_has_grown_makes_room() -> None:
+    """Memory is measured by its peak: after a large statement the next could use as much again unseen."""
+    large = (
+        "SELECT count(r) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 25) "
+        "SELECT randomblob(4000000) AS r FROM c ORDER BY r)"
+    )
+    jobs = [Job(str(i), "SELECT 25", large if i == 3 else "SELECT 25", SCHEMA, SETUP) for i in range(40)]
+    with JudgePool(Limits(memory_mb=150), workers=1) as pool:
+        found, used = workers_used(pool, jobs)
+    assert all(one.execution_match for one in found), found[3]
+    assert len(used) == 2
