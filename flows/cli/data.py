@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    data: Annotated[str, typer.Argument(help="File or glob: .jsonl, .json, .csv or .parquet.")],
+    data: Annotated[str, typer.Argument(help="File, glob, folder or s3:// url: .jsonl, .json, .csv, .parquet.")],
     recipe: Annotated[str | None, typer.Option(help="Recipe whose validation settings apply.")] = None,
     docs: Annotated[Path | None, typer.Option(help="Folder for Great Expectations' Data Docs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -2,23 +2,29 @@
 
 Limits: text is UTF-8 (a byte order mark is passed over). The number of a record is its line in JSON Lines (blank lines
 count but are no records) and its place in the other formats, a CSV header apart. A broken CSV record gives one
-unreadable record for each line it spans, so that an unclosed quote hides nothing. A .json file is read whole, the
-others as a stream.
+unreadable record for each line it spans, so that an unclosed quote hides nothing.
+
+Memory: every format is a stream. Held at once are a record of at most 16 MiB of text (a longer one is unreadable), a
+CSV cell of at most 128 KiB, and for Parquet 1,000 rows and what one row group's pages need.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from infra.errors import UserError
 
 _BOM = b"\xef\xbb\xbf"
+_SPACE = re.compile(r"[ \t\r\n]*")
 _EXCERPT = 2000
+_LONGEST = 16 << 20  # bytes of one record of a text format
+_BLOCK = 1 << 20
 
 
 def excerpt(text: str) -> str:
@@ -56,7 +62,16 @@ def read_records(path: Path, told: str) -> Iterator[Record]:
 
 def _jsonl(path: Path, _told: str) -> Iterator[Record]:
     with path.open("rb") as handle:
-        for row, line in enumerate(handle, 1):
+        row = 0
+        while line := handle.readline(_LONGEST):
+            row += 1
+            whole = line.endswith(b"\n") or len(line) < _LONGEST
+            while not whole:  # a line beyond all measure is passed over in pieces
+                piece = handle.readline(_LONGEST)
+                whole = piece.endswith(b"\n") or len(piece) < _LONGEST
+                if whole:
+                    yield Record(row, None, "record_too_long", _decode(line[: 4 * _EXCERPT])[0])
+                    line = b""
             content = line.removeprefix(_BOM) if row == 1 else line
             if content.strip():
                 yield _json_line(row, content)
@@ -84,18 +99,71 @@ def _decode(data: bytes) -> tuple[str, str]:
 
 
 def _json(path: Path, told: str) -> Iterator[Record]:
-    text, _ = _decode(path.read_bytes().removeprefix(_BOM))
-    try:
-        items = json.loads(text, strict=False)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{told} is no JSON: {error}; a file with one object a line is called .jsonl") from None
-    if not isinstance(items, list):
-        raise UserError(f"{told} holds no list of records; a .json source is one list of objects")
-    for row, item in enumerate(items, 1):
-        if isinstance(item, dict):
-            yield Record(row, item)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+        for row, item in enumerate(_items(handle, told), 1):
+            if isinstance(item, dict):
+                yield Record(row, item)
+            else:
+                yield Record(row, None, "not_an_object", json.dumps(item, ensure_ascii=False))
+
+
+def _items(handle: TextIO, told: str) -> Iterator[Any]:
+    """The items of one JSON list, read in blocks; raises UserError where the text stops being one."""
+    decode = json.JSONDecoder(strict=False).raw_decode
+    text, at, more = "", 0, True
+
+    def broken(problem: str) -> UserError:
+        return UserError(f"{told} is no JSON: {problem}; a file with one object a line is called .jsonl")
+
+    def skip(at: int) -> int:
+        return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+
+    expected = "["
+    while True:
+        at = skip(at)
+        if at == len(text):
+            if not more:
+                raise broken("it ends within the list" if expected != "[" else "it is empty")
+            text, at = handle.read(_BLOCK), 0
+            more = bool(text)
+        elif expected == "[":
+            if text[at] != "[":
+                _check_json(text, handle, broken)
+                raise UserError(f"{told} holds no list of records; a .json source is one list of objects")
+            expected, at = "item or ]", at + 1
+        elif text[at] == "]" and expected in ("item or ]", ", or ]"):
+            if skip(at + 1) != len(text) or handle.read(_BLOCK).strip():
+                raise broken("there is text behind the list")
+            return
+        elif expected == ", or ]":
+            if text[at] != ",":
+                raise broken(f"a comma is missing before {text[at : at + 20]!r}")
+            expected, at = "item", at + 1
         else:
-            yield Record(row, None, "not_an_object", json.dumps(item, ensure_ascii=False))
+            try:
+                item, end = decode(text, at)
+            except RecursionError:
+                raise broken("an item is nested too deeply") from None
+            except ValueError as error:
+                block = handle.read(_BLOCK) if len(text) - at < _LONGEST else ""
+                if not block:
+                    raise broken(str(error)) from None
+                text, at = text[at:] + block, 0
+                continue
+            if end == len(text) and more and isinstance(item, (int, float)):  # a number may go on in the next block
+                block = handle.read(_BLOCK)
+                text, at, more = text[at:] + block, 0, bool(block)
+                continue
+            yield item
+            at, expected = end, ", or ]"
+
+
+def _check_json(text: str, handle: TextIO, broken: Callable[[str], UserError]) -> None:
+    """Raise when what is no list is no JSON either; told apart only for files that are small enough to read whole."""
+    try:
+        json.loads(text + handle.read(_LONGEST), strict=False)
+    except (ValueError, RecursionError) as error:
+        raise broken(str(error)) from None
 
 
 def _csv(path: Path, told: str) -> Iterator[Record]:

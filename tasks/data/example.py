@@ -16,7 +16,8 @@ class Example:
 
     `schema` is DDL text; `setup` an INSERT script that fills it (empty: the database is elsewhere or has no rows).
     `tags` are further slice dimensions, such as `{"phrasing": "unseen", "shape": "count_where"}`. `file` and `row`
-    (1-based record number) say where the row came from, for the quarantine.
+    (1-based record number) say where the row came from, for the quarantine. `database` is the SQLite file that gold
+    runs on, read-only, instead of `schema` and `setup`; in a stored dataset it is the file's key in the store.
     """
 
     id: str
@@ -33,10 +34,11 @@ class Example:
     tags: dict[str, str] = field(default_factory=dict)
     file: str = ""
     row: int = 0
+    database: str = ""
 
     def to_row(self) -> dict[str, Any]:
         """The example as a JSON object."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__} | {"tags": dict(self.tags)}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Example:

@@ -3,8 +3,9 @@
 Everything slow (parsing, building databases, executing gold) happens here, once and grouped, so that expectations are
 plain column checks. Equal rows are counted from the first that is sound: the order of the sources is their trust.
 
-Limits: gold runs in this process under the executor's guard, on the rows that its own `setup` gives; a schema without
-rows still proves that its tables and columns exist. Dialects other than SQLite are transpiled before they run.
+Limits: gold runs in this process under the executor's guard, on its database file (opened read-only) or on the rows
+that its own `setup` gives; a schema without rows still proves that its tables and columns exist. Dialects other than
+SQLite are transpiled before they run.
 """
 
 from __future__ import annotations
@@ -57,11 +58,12 @@ def feature_rows(
     None and a schema is only read. Never raises on bad data.
     """
     rows = [_static(record, example) for record, example in enumerate(examples)]
-    databases: dict[tuple[str, str, str], list[int]] = {}
+    databases: dict[tuple[str, str, str, str], list[int]] = {}
     for record, example in enumerate(examples):
-        databases.setdefault((example.schema, example.setup, example.dialect), []).append(record)
-    for (schema, setup, dialect), records in databases.items():
-        status, connection = _database(schema, setup, dialect, execute, limits)
+        place = (example.database, example.schema, example.setup, example.dialect)
+        databases.setdefault(place, []).append(record)
+    for (file, schema, setup, dialect), records in databases.items():
+        status, connection = _database(file, schema, setup, dialect, execute, limits)
         try:
             gold: dict[str, dict[str, Any]] = {}
             for record in records:
@@ -102,7 +104,7 @@ def _contains(question: str, sql: str) -> bool:
 
 
 def _database(
-    schema: str, setup: str, dialect: str, execute: bool, limits: Limits
+    file: str, schema: str, setup: str, dialect: str, execute: bool, limits: Limits
 ) -> tuple[str | None, sqlite3.Connection | None]:
     """The state of a schema, and its database when it is to be used and can be built."""
     if not schema.strip():
@@ -114,6 +116,11 @@ def _database(
         status = "unreadable"
     if not execute:
         return status, None
+    if file:
+        try:
+            return status, open_database(path=file)
+        except UserError:
+            return "broken", None
     ddl = _for_sqlite(schema, dialect)
     try:
         return status, open_database(ddl, _for_sqlite(setup, dialect), limits=limits)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from infra.hashing import fingerprint, sha256_of_file
-from tasks.data.sources import FileSource, schema_file, source_files
+from infra.hashing import fingerprint
+from tasks.data.hub import HubSource, hub_digest
+from tasks.data.query_source import QuerySource, query_digest
+from tasks.data.sources import FileSource, file_digests
 from tasks.data.splits import SplitSpec
 from tasks.data.synthetic.generate import GenerateSpec
 
@@ -19,7 +20,8 @@ class GeneratedSource(GenerateSpec):
     kind: Literal["generated"] = "generated"
 
 
-Source = Annotated[FileSource | GeneratedSource, Field(discriminator="kind")]
+AnySource = FileSource | HubSource | QuerySource | GeneratedSource
+Source = Annotated[AnySource, Field(discriminator="kind")]
 
 
 class DataSpec(BaseModel):
@@ -33,15 +35,17 @@ class DataSpec(BaseModel):
     splits: SplitSpec = SplitSpec()
 
 
-def source_fingerprint(source: FileSource | GeneratedSource) -> str:
-    """What a source holds right now: the content of its files and their schemas, or the settings of the generator.
+def source_fingerprint(source: AnySource) -> str:
+    """What a source holds right now: its files with their schemas and databases, a dataset's commit, a query's rows, or
+    the settings of the generator.
 
-    Raises UserError when a file is missing.
+    Raises UserError when it is not there.
     """
-    read: dict[Path, str] = {}
+    content: list[str] = []
     if isinstance(source, FileSource):
-        for file in source_files(source):
-            for path in (file, schema_file(source, file)):
-                if path is not None and path not in read:
-                    read[path] = sha256_of_file(path)
-    return fingerprint([source.model_dump(mode="json"), list(read.values())])
+        content = file_digests(source)
+    elif isinstance(source, HubSource):
+        content = [hub_digest(source)]
+    elif isinstance(source, QuerySource):
+        content = [query_digest(source)]
+    return fingerprint([source.model_dump(mode="json"), content])

@@ -6,22 +6,13 @@ Limits: types are as coarse as the file's (text, number, time, boolean); rows of
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
+from tasks.data.names import quoted
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _TYPES = {"number": "NUMERIC", "time": "DATETIME", "others": "TEXT", "": "TEXT"}
-# Words that SQLite does not take for a name unless quoted.
-_RESERVED = frozenset(
-    """ADD ALL ALTER AND AS AUTOINCREMENT BETWEEN CASE CHECK COLLATE COMMIT CONSTRAINT CREATE CROSS
-    CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE ESCAPE
-    EXCEPT EXISTS FOREIGN FROM FULL GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS ISNULL JOIN
-    LEFT LIMIT NATURAL NOT NOTHING NOTNULL NULL ON OR ORDER OUTER PRIMARY REFERENCES RETURNING RIGHT
-    SELECT SET TABLE THEN TO TRANSACTION UNION UNIQUE UPDATE USING VALUES WHEN WHERE""".split()  # noqa: SIM905 - a list of 60 strings would fill a page
-)
 
 
 def read_tables(path: Path) -> dict[str, str]:
@@ -34,8 +25,8 @@ def read_tables(path: Path) -> dict[str, str]:
 
 
 def _ddl(database: dict[str, Any]) -> str:
-    tables = [_name(name) for name in database["table_names_original"]]
-    columns = [(table, _name(name)) for table, name in database["column_names_original"]]
+    tables = [quoted(name) for name in database["table_names_original"]]
+    columns = [(table, quoted(name)) for table, name in database["column_names_original"]]
     keys = [key if isinstance(key, list) else [key] for key in database["primary_keys"]]
     statements = []
     for place, table in enumerate(tables):
@@ -53,9 +44,3 @@ def _ddl(database: dict[str, Any]) -> str:
                 parts.append(f"FOREIGN KEY ({columns[column][1]}) REFERENCES {tables[owner]}({name})")
         statements.append(f"CREATE TABLE {table} ({', '.join(parts)});")
     return "\n".join(statements)
-
-
-def _name(name: str) -> str:
-    if _PLAIN.match(name) and name.upper() not in _RESERVED:
-        return name
-    return '"' + name.replace('"', '""') + '"'

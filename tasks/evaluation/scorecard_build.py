@@ -58,9 +58,9 @@ def build_scorecard(
 ) -> Scorecard:
     """Judge `predictions` (same ids as `examples`, any order) and sum up; `progress(done, total)` counts queries.
 
-    An example runs on its own `schema` and `setup`. Those without `setup` run, when `databases` is given, on the file
-    `<databases>/<db_id>/<db_id>.sqlite` or `<databases>/<db_id>.sqlite`. Raises UserError when ids do not match, when
-    there is no example, or when a database file is missing.
+    An example runs on its `database` file, else on its own `schema` and `setup`. Those without `setup` run, when
+    `databases` is given, on the file `<databases>/<db_id>/<db_id>.sqlite` or `<databases>/<db_id>.sqlite`. Raises
+    UserError when ids do not match, when there is no example, or when a database file is missing.
     """
     if not examples:
         raise UserError("no examples to score; give a file with at least one")
@@ -129,6 +129,8 @@ def _judge_all(
 def _job(example: Example, sql: str, files: dict[str, Path]) -> Job:
     if not example.setup and example.db_id in files:
         return Job(example.id, example.sql, sql, database=str(files[example.db_id]), dialect=example.dialect)
+    if example.database:
+        return Job(example.id, example.sql, sql, database=example.database, dialect=example.dialect)
     return Job(example.id, example.sql, sql, example.schema, example.setup, dialect=example.dialect)
 
 

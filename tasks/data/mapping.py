@@ -1,0 +1,292 @@
+"""Records with their upstream field names become canonical examples, whatever kind of source they come from.
+
+A record that cannot become an example is a `BadRecord` with its file, number and reasons: it never raises and is never
+passed over. What an example is worth (does it parse, does it run) is for validation to say, not for reading.
+
+Limits: a difficulty in another vocabulary than ours (BIRD's, gretel's) gives way to the one computed from the SQL.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlglot.dialects.dialect import Dialects
+
+from tasks.data.containers import Record
+from tasks.data.dedupe import schema_key
+from tasks.data.example import DIFFICULTIES, Difficulty, Example
+from tasks.data.scripts import schema_and_setup
+from tasks.data.serialized import ddl_of_serialized
+from tasks.data.wikisql import WikiTable, logical_form_sql
+from tasks.sql.features import difficulty, features
+from tasks.sql.parse import parse
+
+# Canonical field -> the names under which known layouts carry it, the surest first.
+KNOWN: dict[str, tuple[str, ...]] = {
+    "question": ("question", "sql_prompt"),
+    "sql": ("sql", "query", "answer", "SQL"),
+    "schema": ("schema", "context", "sql_context"),
+    "setup": ("setup",),
+    "db_id": ("db_id",),
+    "evidence": ("evidence", "external_knowledge"),
+    "id": ("id", "question_id"),
+    "difficulty": ("difficulty",),
+    "domain": ("domain",),
+    "dialect": ("dialect",),
+    "split": (),  # many files have a `split` of another meaning: ours is only what the map says
+}
+_DIALECTS = frozenset(dialect.value for dialect in Dialects if dialect.value)
+
+
+class RowSource(BaseModel):
+    """What every source of rows can be told: names of fields, where schemas lie, and what holds for all its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", description="name of the source in slices, reports and ids; the file's stem when empty")
+    fields: dict[str, str] = Field(
+        default_factory=dict, description="canonical field: upstream name, for layouts that are not known"
+    )
+    tables: str = Field(
+        "",
+        description="schemas by db_id: a file in the layout of Spider's tables.json, or of rows with db_id and schema; "
+        "found beside the file when empty",
+    )
+    databases: str = Field(
+        "",
+        description="folder of SQLite files (<db_id>/<db_id>.sqlite) that the rows' queries run on, never written; "
+        "a folder called database beside the file when empty",
+    )
+    difficulty: Difficulty | None = Field(
+        None, description="difficulty of every row; from the row, else its SQL, when not given"
+    )
+    domain: str = Field("", description="domain of rows that name none")
+    dialect: str = Field("sqlite", description="SQL dialect of rows that name none")
+    split: Literal["train", "validation", "test"] | None = Field(
+        None, description="split of every row; from the row's tags or a hash of its database when not given"
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _canonical(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name in fields:
+            if name not in KNOWN:
+                raise ValueError(f"{name!r} is no canonical field{_nearest(name, KNOWN)}; they are {', '.join(KNOWN)}")
+        return fields
+
+    @field_validator("dialect")
+    @classmethod
+    def _dialect(cls, dialect: str) -> str:
+        if dialect.lower() not in _DIALECTS:
+            raise ValueError(f"{dialect!r} is no SQL dialect{_nearest(dialect.lower(), _DIALECTS)}")
+        return dialect.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that is no example: where it stands, why, and its text (at most 2,000 characters)."""
+
+    file: str
+    row: int
+    id: str
+    reasons: tuple[str, ...]
+    original: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies beside the rows: schemas by db_id, WikiSQL's tables by id, and SQLite files by db_id.
+
+    `database` is None when there is no folder of databases; it returns None for a database that the folder lacks.
+    """
+
+    schemas: dict[str, str]
+    wikisql: dict[str, WikiTable]
+    database: Callable[[str], Path | None] | None = None
+
+
+NOTHING = Surroundings({}, {})
+
+
+class RowReader:
+    """Maps the records of one file: `told` is its name for people, `stem` the head of ids that rows do not give."""
+
+    def __init__(self, source: RowSource, told: str, stem: str, around: Surroundings = NOTHING) -> None:
+        self.source, self.told, self.stem, self.around = source, told, stem, around
+        self._names = {
+            name: (source.fields[name],) if name in source.fields else known for name, known in KNOWN.items()
+        }
+
+    def example(self, record: Record) -> Example | BadRecord:
+        """The example of one record, or what is wrong with it."""
+        values = record.values or {}
+        reasons = [record.fault] if record.fault else _dirt(values)
+        found: dict[str, str] = {}
+        if not reasons:
+            if self.around.wikisql:
+                values = self._from_wikisql(values, reasons)
+            found = self._fields(values, reasons) if not reasons else {}
+        database = self._database(found, reasons) if not reasons else ""
+        if reasons:
+            return BadRecord(self.told, record.row, self._id(values, record.row), tuple(reasons), record.original())
+        schema, setup = found["schema"], found["setup"]
+        if not setup:
+            schema, setup = _divide(schema)
+        dialect = found["dialect"].lower() or self.source.dialect
+        return Example(
+            id=self._id(values, record.row),
+            db_id=found["db_id"] or f"schema-{schema_key(schema)}",
+            question=found["question"],
+            schema=schema,
+            sql=found["sql"],
+            evidence=found["evidence"],
+            setup=setup,
+            dialect=dialect,
+            source=self.source.name or self.stem,
+            difficulty=self.source.difficulty or _difficulty(found["difficulty"], found["sql"], dialect),
+            domain=found["domain"] or self.source.domain,
+            tags=self._tags(values, found["split"]),
+            file=self.told,
+            row=record.row,
+            database=database,
+        )
+
+    def _from_wikisql(self, values: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
+        """The row with SQL for its logical form and the table that it is about."""
+        form, table = values.get("sql"), self.around.wikisql.get(str(values.get("table_id")))
+        if not isinstance(form, dict):
+            return values
+        if table is None:
+            reasons.append("unknown_table_id")
+            return values
+        try:
+            sql = logical_form_sql(form, table)
+        except ValueError:
+            reasons.append("bad_logical_form")
+            return values
+        return {"db_id": values["table_id"]} | values | {"sql": sql, "schema": table.schema, "setup": table.setup}
+
+    def _database(self, found: dict[str, str], reasons: list[str]) -> str:
+        if self.around.database is None or not found["db_id"] or found["setup"]:
+            return ""
+        path = self.around.database(found["db_id"])
+        if path is None:
+            reasons.append("missing_database")
+            return ""
+        if not found["schema"]:
+            found["schema"] = _schema_of(path)
+        return str(path)
+
+    def _fields(self, values: dict[str, Any], reasons: list[str]) -> dict[str, str]:
+        """Every canonical text field, empty when the row has none; adds to `reasons` what is missing or no text."""
+        found: dict[str, str] = {}
+        for name in KNOWN:
+            value, there = self._value(values, name)
+            if name in ("id", "db_id") and isinstance(value, int) and not isinstance(value, bool):
+                value = str(value)
+            if isinstance(value, str):
+                found[name] = value
+            elif value is not None:
+                reasons.append(f"wrong_type_{name}")
+            elif name in ("question", "sql") or (name in self.source.fields and not there):
+                reasons.append(f"missing_{name}")
+            else:
+                found[name] = ""
+                if name == "schema" and not there:
+                    found.pop(name)
+        if "schema" not in found and not reasons:
+            # A named database may lie elsewhere, for scoring; validation asks for a schema all the same.
+            found["schema"] = self.around.schemas.get(found["db_id"], "")
+            if not found["db_id"]:
+                reasons.append("missing_schema")
+        if found.get("dialect") and found["dialect"].lower() not in _DIALECTS:
+            reasons.append("unknown_dialect")
+        tags = values.get("tags")
+        if tags is not None and not (
+            isinstance(tags, dict) and all(isinstance(v, str) for pair in tags.items() for v in pair)
+        ):
+            reasons.append("wrong_type_tags")
+        return found
+
+    def _value(self, values: dict[str, Any], name: str) -> tuple[Any, bool]:
+        """The value of a canonical field, and whether the row has it at all.
+
+        Of several known names the first that holds text wins: Spider's rows carry a parsed `sql` beside `query`.
+        """
+        first = None
+        for key in self._names[name]:
+            value = values.get(key)
+            if isinstance(value, str):
+                return value, True
+            if first is None:
+                first = value
+        return first, first is not None or (name in self.source.fields and self.source.fields[name] in values)
+
+    def _id(self, values: dict[str, Any], row: int) -> str:
+        value, _ = self._value(values, "id")
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            text = str(value).encode("utf-8", "replace").decode("utf-8").strip()
+            if text:
+                return text
+        return f"{self.stem}-{row}"
+
+    def _tags(self, values: dict[str, Any], split: str) -> dict[str, str]:
+        tags = dict(values.get("tags") or {})
+        given = self.source.split or split
+        return tags | {"split": given} if given else tags
+
+
+def _dirt(values: dict[str, Any]) -> list[str]:
+    """What no text may hold: NUL, and code points that cannot be written as UTF-8 (also bad bytes, as read)."""
+    reasons: list[str] = []
+    waiting: list[Any] = list(values.values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                reasons.append("nul_byte")
+            if not value.isascii():
+                try:
+                    value.encode("utf-8")
+                except UnicodeEncodeError:
+                    reasons.append("bad_utf8")
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return sorted(set(reasons))
+
+
+@lru_cache(maxsize=4096)
+def _divide(context: str) -> tuple[str, str]:
+    """Schema and setup of a context; kept, so that the rows of one database share one string."""
+    return schema_and_setup(ddl_of_serialized(context))
+
+
+@lru_cache(maxsize=1024)
+def _schema_of(database: Path) -> str:
+    from infra.errors import UserError
+    from tasks.sql.introspection import database_schema
+
+    try:
+        return database_schema(database)
+    except UserError:
+        return ""  # validation says that the database is broken
+
+
+def _difficulty(given: str, sql: str, dialect: str) -> str:
+    if given in DIFFICULTIES:
+        return given
+    tree = parse(sql, dialect).tree
+    return "" if tree is None else difficulty(features(tree))
+
+
+def _nearest(name: str, valid: Any) -> str:
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
