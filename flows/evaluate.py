@@ -24,6 +24,7 @@ from infra.progress import emit
 from infra.refs import Ref
 from registry.ledger import Ledger
 from registry.releases import download_adapter, get_release
+from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples, write_examples
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
@@ -104,7 +105,8 @@ def test_split(night: Night) -> tuple[list[Example], str]:
     """The examples that all models answer, and their fingerprint."""
     _, dataset = fetch_dataset(night)
     examples = read_examples(dataset / "test.jsonl")[: night.recipe.evaluation.max_samples]
-    return examples, fingerprint([example.to_row() for example in examples])
+    test = fingerprint([example.to_row() for example in examples])
+    return fetch_databases(night.store, examples, night.work / "databases"), test
 
 
 def find_candidates(night: Night) -> list[Candidate]:

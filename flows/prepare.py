@@ -21,6 +21,7 @@ from flows.runtime import flow_name, locally
 from infra.errors import NotFound
 from infra.progress import emit
 from infra.refs import Ref
+from tasks.data.attached import keep_databases, without_databases
 from tasks.data.dataset import Accounting, Manifest, write_dataset
 from tasks.data.dedupe import drop_contaminated, drop_duplicates
 from tasks.data.example import Example
@@ -113,6 +114,9 @@ def _store_dataset(
 ) -> tuple[Manifest, Ref]:
     folder: Path = night.work / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
+    splits = {split: without_databases(rows) for split, rows in splits.items() if split != "test"} | {
+        "test": keep_databases(night.store, splits["test"])
+    }
     manifest = write_dataset(folder, splits, databases, accounting, dropped)
     ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")
     if not night.store.has_tree(ref.key):

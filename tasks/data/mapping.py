@@ -3,7 +3,10 @@
 A record that cannot become an example is a `BadRecord` with its file, number and reasons: it never raises and is never
 passed over. What an example is worth (does it parse, does it run) is for validation to say, not for reading.
 
-Limits: a difficulty in another vocabulary than ours (BIRD's, gretel's) gives way to the one computed from the SQL.
+A row without a difficulty of ours has the one that Spider's rules give its SQL; a data change, which they do not know,
+the one of its structure.
+
+Limits: a difficulty in another vocabulary than ours (BIRD's, gretel's) gives way to the computed one.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from tasks.data.scripts import schema_and_setup
 from tasks.data.serialized import ddl_of_serialized
 from tasks.data.wikisql import WikiTable, logical_form_sql
 from tasks.sql.features import difficulty, features
+from tasks.sql.hardness import Hardness, hardness
 from tasks.sql.parse import parse
 
 # Canonical field -> the names under which known layouts carry it, the surest first.
@@ -41,6 +45,8 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "dialect": ("dialect",),
     "split": (),  # many files have a `split` of another meaning: ours is only what the map says
 }
+# Spider's four levels as the three that a curriculum has.
+_LEVELS: dict[Hardness, Difficulty] = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard"}
 _DIALECTS = frozenset(dialect.value for dialect in Dialects if dialect.value)
 
 
@@ -284,7 +290,10 @@ def _difficulty(given: str, sql: str, dialect: str) -> str:
     if given in DIFFICULTIES:
         return given
     tree = parse(sql, dialect).tree
-    return "" if tree is None else difficulty(features(tree))
+    if tree is None:
+        return ""
+    level = hardness(tree)
+    return difficulty(features(tree)) if level is None else _LEVELS[level]
 
 
 def _nearest(name: str, valid: Any) -> str:

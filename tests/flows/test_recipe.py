@@ -14,7 +14,7 @@ from infra.errors import UserError
 
 def test_every_builtin_recipe_loads_and_is_named_like_its_file() -> None:
     found = builtin_recipes()
-    assert set(found) == {"quickstart", "tiny"}
+    assert set(found) == {"quickstart", "spider", "tiny"}
     for name in found:
         assert load_recipe(name).name == name
 

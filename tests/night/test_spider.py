@@ -1,0 +1,54 @@
+"""A night on Spider's layout: rows, tables.json and database files, with the tiny model (a minute or two)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPIDER = (
+    Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "spider"
+)
+SMALL = [
+    "model=random:llama-tiny",
+    "prompt.max_tokens=3000",  # the byte tokenizer needs a token a character
+    "training.max_length=3500",
+    "training.lora={r: 4, alpha: 8}",
+    *(f"training.stages.{stage}.data.max_samples=8" for stage in range(3)),
+    "evaluation.max_samples=30",
+    "evaluation.max_new_tokens=8",
+    "gates=[{metric: execution_accuracy, min: 0.0}]",
+]
+
+
+@pytest.mark.night
+@pytest.mark.skipif(not SPIDER.is_dir(), reason="no Spider in the real data: set NIGHTSHIFT_REALDATA")
+def test_a_night_on_spider_is_tested_on_databases_it_never_saw(tmp_path: Path) -> None:
+    options = [part for setting in (f"data.sources.0.path={SPIDER}", *SMALL) for part in ("--set", setting)]
+    hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    command = [sys.executable, "-m", "flows.cli", "retrain", "spider", "--json", *options]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "promoted"
+    store = tmp_path / ".nightshift" / "store"
+    (manifest,) = (json.loads(path.read_text()) for path in store.glob("datasets/*/manifest.json"))
+    accounting = manifest["accounting"]
+    assert (accounting["rows"], accounting["quarantined"]) == (3000, 3)
+    assert len(set(manifest["databases"].values())) == 3
+    (folder,) = store.glob("datasets/*/")
+    rows = {
+        split: [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+        for split in ("train", "validation", "test")
+    }
+    assert not {row["db_id"] for row in rows["train"]} & {row["db_id"] for row in rows["test"]}
+    assert {row["database"] for row in rows["train"]} == {""}
+    assert all((store / row["database"]).is_file() for row in rows["test"])
+    assert str(SPIDER) not in json.dumps([row["database"] for row in rows["test"]])
+    # Gold has rows: it ran on the database files, not on empty tables made from the schema.
+    for path in store.glob("scorecards/*.json"):
+        assert json.loads(path.read_text())["gold"]["ok"] >= 25
