@@ -175,7 +175,7 @@ def wikisql(folder: Path, *forms: object) -> list:
 )
 def test_a_logical_form_becomes_sql(tmp_path, form, sql, answer):
     (example,) = wikisql(tmp_path, form)
-    assert (example.sql, example.db_id, example.difficulty) == (sql, "1-7-2", "easy")
+    assert (example.sql, example.db_id) == (sql, "1-7-2")
     connection = sqlite3.connect(":memory:")
     connection.executescript(example.schema + example.setup)
     assert connection.execute(example.sql).fetchall() == answer
