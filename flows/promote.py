@@ -13,17 +13,26 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.approve import ask_person
 from flows.evaluate import load_scorecard
 from flows.night import Night, open_night
 from flows.runtime import flow_name, locally, night_run
 from infra import tracking
+from infra.errors import NotFound
 from infra.progress import emit
 from infra.refs import Ref
+from infra.store import Store
 from registry import promotion
-from registry.gates import judge_gates
+from registry.approval import approval_reason
+from registry.facts import gather_facts
+from registry.gates import GateOutcome
+from registry.integrity import Taught, integrity_outcomes
+from registry.judging import Evidence, judge_gates
 from registry.ledger import Ledger
-from registry.releases import Release, attach_verdict, attached_verdict, register_candidate
+from registry.regression import fixed_examples
+from registry.releases import Release, attach_verdict, attached_verdict, get_release, register_candidate
 from registry.verdict import Verdict, decide
+from tasks.data.dataset import MANIFEST, Manifest
 from tasks.evaluation.scorecard import Scorecard
 
 HEADLINE = ("execution_accuracy", "exact_match", "runs")
@@ -77,19 +86,10 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
     if known is not None and known.champion_version == (evaluated["champion"] or {}).get("version"):
         return known
     emit("promote", "judging the gates")
-    cards: dict[str, Scorecard] = {
-        role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in evaluated["scorecards"].items()
-    }
+    cards = scorecards(night)
     champion = evaluated["champion"]
-    outcomes = judge_gates(
-        night.recipe.gates,
-        cards.get("challenger"),
-        cards.get("champion"),
-        cards.get("base"),
-        champion_absent=champion is None,
-    )
     verdict = decide(
-        outcomes,
+        judge(night, cards),
         release=release.name,
         version=release.version,
         adapter_hash=release.adapter_hash,
@@ -105,12 +105,69 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
     create_table_artifact(
         [
             {"gate": g.id, "status": g.status, "value": g.value, "threshold": g.threshold, "evidence": g.evidence}
-            for g in outcomes
+            for g in verdict.gates
         ],
         key="gates",
         description=f"{release.name} version {release.version}: {verdict.status}",
     )
     return verdict
+
+
+def scorecards(night: Night) -> dict[str, Scorecard]:
+    """The night's scorecards by role."""
+    found = (night.outcome("evaluate") or {})["scorecards"]
+    return {role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in found.items()}
+
+
+def judge(night: Night, cards: dict[str, Scorecard]) -> list[GateOutcome]:
+    """The outcomes of the integrity rules and of the recipe's gates."""
+    prepared, trained, evaluated = ((night.outcome(step) or {}) for step in ("prepare", "train", "evaluate"))
+    champion, name = evaluated["champion"], night.recipe.release.name
+    manifest = _manifest(night.store, prepared["dataset"]["fingerprint"])
+    taught_champion = None
+    if champion is not None:
+        # What it was trained on is a tag of its version; unknown is not the same as nothing.
+        dataset = get_release(name, champion["version"]).tags.get("nightshift.dataset")
+        taught_champion = _taught(_manifest(night.store, dataset), "train") if dataset else None
+    evidence = Evidence(
+        challenger=cards.get("challenger"),
+        champion=cards.get("champion"),
+        base=cards.get("base"),
+        champion_absent=champion is None,
+        facts=gather_facts(prepared, trained, evaluated, _adapter_bytes(night), night.recipe.release.price_per_hour),
+        fixed=fixed_examples(night.store, name),
+    )
+    return [
+        *integrity_outcomes(
+            prepared,
+            _taught(manifest, "test"),
+            _taught(manifest, "train"),
+            taught_champion,
+            cards.get("challenger"),
+            champion_absent=champion is None,
+        ),
+        *judge_gates(night.recipe.gates, evidence),
+    ]
+
+
+def _manifest(store: Store, dataset: str) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(store.read(f"datasets/{dataset}/{MANIFEST}"))
+    except NotFound:
+        return None
+
+
+def _taught(manifest: Manifest | None, split: str) -> Taught | None:
+    if manifest is None:
+        return None
+    databases = {database for database, where in manifest.databases.items() if where == split}
+    return Taught(frozenset(manifest.ids[split]), frozenset(databases))
+
+
+def _adapter_bytes(night: Night) -> int:
+    trained = Ref.model_validate((night.outcome("train") or {})["adapter"])
+    folder = night.store.get_tree(trained.key, night.work / "adapter-fetched") / "adapter"
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @task(task_run_name="decide", cache_policy=NO_CACHE)
@@ -127,13 +184,28 @@ def act(night: Night, release: Release, verdict: Verdict) -> dict[str, Any]:
         promotion.reject(release.name, release.version, verdict, reason)
         emit("promote", f"version {release.version} rejected", 1, 1)
         return {"outcome": "rejected", "reason": reason}
-    if verdict.status == "needs_approval" or night.recipe.release.approval == "manual":
+    asked = approval_reason(
+        night.recipe.release.approval, verdict, _gain(scorecards(night)), _champion_base(verdict), night.recipe.model
+    )
+    if asked is not None:
+        where = ask_person(night.store, release.name, verdict, asked, night.recipe.release.approval_hours)
         emit("promote", f"version {release.version} awaits approval", 1, 1)
-        return {
-            "outcome": "awaiting_approval",
-            "reason": "a named person decides: nightshift promote VERSION --approve",
-        }
+        return {"outcome": "awaiting_approval", "reason": f"{asked}; {where}"}
     reason = f"all {len(verdict.gates)} gates passed"
     promotion.promote(night.store, release.name, verdict, actor="nightshift", reason=reason)
     emit("promote", f"version {release.version} is in Production", 1, 1)
     return {"outcome": "promoted", "reason": reason}
+
+
+def _gain(cards: dict[str, Scorecard]) -> float | None:
+    """Challenger minus champion in execution accuracy; None where one of them has none."""
+    if not {"challenger", "champion"} <= cards.keys():
+        return None
+    ours, theirs = (cards[role].metrics.get("execution_accuracy") for role in ("challenger", "champion"))
+    return None if ours is None or theirs is None else ours.value - theirs.value
+
+
+def _champion_base(verdict: Verdict) -> str | None:
+    if verdict.champion_version is None:
+        return None
+    return get_release(verdict.release, verdict.champion_version).tags.get("nightshift.base_model")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import UserError
+from registry.approval import Approval
 from registry.gates import Gate
 from tasks.data.prompts import PromptSpec
 from tasks.data.spec import DataSpec, source_fingerprint
@@ -31,8 +32,16 @@ class ReleaseSpec(_Spec):
     """The registered model that the adapter becomes a version of."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name in the MLflow registry")
-    approval: Literal["auto", "manual"] = Field(
-        "auto", description="manual: a passed verdict still waits for a named approver (nightshift promote)"
+    approval: Approval = Field(
+        "auto",
+        description="auto: passed gates suffice; manual: a named person decides; when: {...}: a person decides if any "
+        "of the conditions holds (first_release, gain_below, base_model_changed)",
+    )
+    approval_hours: float = Field(
+        72, gt=0, description="time to decide; a version that nobody decided about by then is rejected"
+    )
+    price_per_hour: float | None = Field(
+        None, ge=0, description="what an hour of training or evaluation costs, in your currency; for gates on cost"
     )
 
 
@@ -50,6 +59,12 @@ class Recipe(_Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     gates: tuple[Gate, ...] = Field(min_length=1, description="all must pass before an adapter goes to Production")
     release: ReleaseSpec
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.release.price_per_hour is None and any(gate.metric == "cost" for gate in self.gates):
+            raise ValueError("a gate on cost needs release.price_per_hour")
+        return self
 
     def content(self) -> dict[str, Any]:
         """The resolved recipe as plain JSON."""

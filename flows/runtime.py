@@ -10,7 +10,7 @@ from flows.night import Night
 from flows.tracking import connect_tracking
 from infra import tracking
 from infra.refs import Ref
-from infra.settings import apply_environment
+from infra.settings import Settings, apply_environment, load_settings
 
 
 def flow_name(step: str) -> Callable[[], str]:
@@ -26,6 +26,14 @@ def flow_name(step: str) -> Callable[[], str]:
         return f"{step} {night}{' (reused)' if reused else ''}"
 
     return name
+
+
+def connect() -> Settings:
+    """The settings of a flow that belongs to no night, with the environment applied and MLflow configured."""
+    settings = load_settings()
+    apply_environment(settings, quiet=False)
+    connect_tracking(settings)
+    return settings
 
 
 @contextmanager

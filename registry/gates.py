@@ -1,40 +1,41 @@
-"""Gates: the rules a challenger's scorecard must satisfy, and what each rule says about it.
+"""Gates as data: the rules a recipe asks a challenger to satisfy, and the outcome of each.
 
-Pure: scorecards in, outcomes out. Everything fails closed: a scorecard, metric, slice or example that is missing is a
-failed gate with its reason, never a skipped one. A relative gate pairs the two models on the same examples; it asks
-for the lower bound of the paired bootstrap, so that a tie or a lucky night promotes nothing. Limits: each gate is
-judged at its own confidence; many relative gates on one night are not corrected for each other.
+A gate is one rule over scorecards (of a metric), over what the night measured besides (a fact, see `registry.facts`),
+or over the examples that a release once had right (`keep_fixed`). `registry.judging` judges them. Limits: each gate is
+judged at its own confidence; several comparisons that must all hold make a false promotion rarer, never likelier.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from registry.facts import FACTS
 from tasks.evaluation.metrics import METRICS, SLICED
-from tasks.evaluation.scorecard import Scorecard
-from tasks.evaluation.statistics import PairedDifference, paired_bootstrap
 
 Status = Literal["pass", "fail", "needs_approval"]
 Versus = Literal["champion", "base"]
 
-MINIMUM_PAIRS = 10  # below it the bootstrap's bound is made of too few distinct values to mean its confidence
-ROUNDING = 1e-9  # a mean of tenths may miss its own threshold by a rounding error
-
 
 class Gate(BaseModel):
-    """One rule over scorecards, as a recipe states it; several rules in one gate must all hold."""
+    """One rule, as a recipe states it; several rules in one gate must all hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(description="a metric id, such as execution_accuracy")
+    metric: str = Field(
+        description="a metric id, such as execution_accuracy, or a fact of the night, such as peak_memory_mb"
+    )
     slice: dict[str, str] | None = Field(
         default=None, description="judge only these examples: one dimension and its value, such as difficulty: hard"
+    )
+    every: str | None = Field(
+        default=None, description="judge every value of this dimension apart, such as difficulty; the worst decides"
+    )
+    min_examples: int = Field(
+        default=50, ge=1, description="with `every`: values with fewer examples are named in the evidence, not judged"
     )
     min: float | None = Field(default=None, description="the challenger's value must be at least this")
     max: float | None = Field(default=None, description="the challenger's value must be at most this")
@@ -49,8 +50,16 @@ class Gate(BaseModel):
         gt=0,
         description="proven to be worse by less than this: the difference's lower bound is above -max_drop",
     )
+    keep_fixed: Literal[True] | None = Field(
+        default=None,
+        description="every example of the regression split that a version in Production once had right is right again",
+    )
     confidence: float = Field(
-        default=0.95, ge=0.5, lt=1, description="one-sided confidence of the lower bound of a comparison"
+        default=0.95,
+        ge=0.5,
+        lt=1,
+        description="one-sided confidence of a comparison; of nights whose challenger is no better, at most a share of "
+        "1 - confidence passes (0.95: 18 in a year of nights, 0.999: one in three years)",
     )
     on_miss: Literal["fail", "needs_approval"] = Field(
         default="fail",
@@ -59,31 +68,51 @@ class Gate(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Gate:
-        metric = METRICS.get(self.metric)
-        if metric is None:
-            near = difflib.get_close_matches(self.metric, METRICS, n=1, cutoff=0.0)
+        if self.metric not in METRICS and self.metric not in FACTS:
+            near = difflib.get_close_matches(self.metric, [*METRICS, *FACTS], n=1, cutoff=0.0)
             raise ValueError(f"unknown metric {self.metric!r}; did you mean {near[0]!r}?")
-        if not self.versus and (self.min_delta is not None or self.max_drop is not None):
+        self._check_rules()
+        self._check_bounds()
+        self._check_slices()
+        return self
+
+    def _check_rules(self) -> None:
+        relative = self.min_delta is not None or self.max_drop is not None
+        if self.metric in FACTS and (self.versus or relative or self.slice or self.every or self.keep_fixed):
+            raise ValueError(
+                f"{self.metric} is one number of the night: a gate on it takes min or max and nothing else"
+            )
+        if self.keep_fixed and (self.versus or relative or self.slice or self.every or self.min or self.max):
+            raise ValueError("a gate with keep_fixed asks nothing else: write other rules as gates of their own")
+        if self.keep_fixed and self.metric != "execution_accuracy":
+            raise ValueError("keep_fixed goes with metric: execution_accuracy, which says what is right")
+        if relative and not self.versus:
             raise ValueError(f"gate on {self.metric}: min_delta and max_drop need versus: champion or versus: base")
-        if self.min is None and self.max is None and self.versus is None:
+        if self.min is None and self.max is None and self.versus is None and not self.keep_fixed:
             raise ValueError(f"gate on {self.metric} has no rule: give min, max, or versus with min_delta or max_drop")
-        if self.versus and self.min_delta is None and self.max_drop is None:
+        if self.versus and not relative:
             raise ValueError(
                 f"gate on {self.metric} versus {self.versus} needs min_delta (better) or max_drop (no worse)"
             )
-        if metric.direction == "lower" and self.min is not None:
+
+    def _check_bounds(self) -> None:
+        known = METRICS.get(self.metric) or FACTS[self.metric]
+        if known.direction == "lower" and self.min is not None:
             raise ValueError(f"{self.metric} is better when lower: use max instead of min")
-        if metric.direction == "higher" and self.max is not None:
+        if known.direction == "higher" and self.max is not None:
             raise ValueError(f"{self.metric} is better when higher: use min instead of max")
         for name in ("min", "max"):
             bound = getattr(self, name)
-            if bound is not None and not metric.low <= bound <= metric.high:
-                raise ValueError(f"{self.metric} lies between {metric.low:g} and {metric.high:g}; {name} is {bound:g}")
+            if bound is not None and not known.low <= bound <= known.high:
+                raise ValueError(f"{self.metric} lies between {known.low:g} and {known.high:g}; {name} is {bound:g}")
+
+    def _check_slices(self) -> None:
         if self.slice is not None and len(self.slice) != 1:
             raise ValueError(f"slice names one dimension and its value, such as {{difficulty: hard}}; got {self.slice}")
-        if self.slice is not None and self.versus is None and self.metric not in SLICED:
+        if self.slice is not None and self.every is not None:
+            raise ValueError("slice judges one part, every judges all parts of a dimension: give one of the two")
+        if (self.slice or self.every) and self.versus is None and self.metric not in SLICED:
             raise ValueError(f"{self.metric} is not measured per slice; these are: {', '.join(SLICED)}")
-        return self
 
 
 class GateOutcome(BaseModel):
@@ -93,8 +122,8 @@ class GateOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(description="metric, slice and rule; unique within one verdict")
-    metric: str = Field(description="the metric's id")
-    slice: dict[str, str] | None = Field(description="the slice judged, None for all examples")
+    metric: str = Field(description="the metric's or fact's id, or what else was judged")
+    slice: dict[str, str] | None = Field(description="the slice judged (of several the worst), None for all examples")
     rule: str = Field(description="the rule in words, such as 'better than champion'")
     value: float | None = Field(description="what was measured")
     threshold: float = Field(description="what was asked for")
@@ -103,180 +132,9 @@ class GateOutcome(BaseModel):
     resolution: str = Field(default="", description="what to do about a miss; empty when passed")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    key: Literal["min", "max", "min_delta", "max_drop"]
-    words: str
-    threshold: float
-
-
-class _Unmeasurable(Exception):
-    """Why a gate cannot be judged, and what to do about it."""
-
-    def __init__(self, evidence: str, resolution: str) -> None:
-        super().__init__(evidence)
-        self.evidence, self.resolution = evidence, resolution
-
-
-def judge_gates(
-    gates: Sequence[Gate],
-    challenger: Scorecard | None,
-    champion: Scorecard | None = None,
-    base: Scorecard | None = None,
-    *,
-    champion_absent: bool = False,
-) -> list[GateOutcome]:
-    """One outcome for every rule of every gate, in order.
-
-    `champion_absent` says that the ledger was read and holds no promotion: only then does a comparison with the
-    champion pass without one. A champion that merely could not be scored is a failed gate. Raises ValueError when a
-    champion is given and said to be absent.
-    """
-    if champion_absent and champion is not None:
-        raise ValueError("a champion's scorecard was given together with champion_absent=True")
-    outcomes: list[GateOutcome] = []
-    for gate in gates:
-        for rule in _rules(gate):
-            outcome = _judge(gate, rule, challenger, champion, base, champion_absent)
-            taken = sum(o.id == outcome.id or o.id.startswith(outcome.id + " #") for o in outcomes)
-            outcomes.append(outcome.model_copy(update={"id": f"{outcome.id} #{taken + 1}"}) if taken else outcome)
-    return outcomes
-
-
 def worst(outcomes: Sequence[GateOutcome]) -> Status:
     """The status of a whole verdict: its worst outcome, and `fail` when nothing was judged at all."""
     statuses = {outcome.status for outcome in outcomes}
     if not statuses or "fail" in statuses:
         return "fail"
     return "needs_approval" if "needs_approval" in statuses else "pass"
-
-
-def _rules(gate: Gate) -> list[_Rule]:
-    rules = []
-    if gate.min is not None:
-        rules.append(_Rule("min", "at least", gate.min))
-    if gate.max is not None:
-        rules.append(_Rule("max", "at most", gate.max))
-    if gate.min_delta is not None:
-        rules.append(_Rule("min_delta", f"better than {gate.versus}", gate.min_delta))
-    if gate.max_drop is not None:
-        rules.append(_Rule("max_drop", f"not worse than {gate.versus}", -gate.max_drop))
-    return rules
-
-
-def _judge(
-    gate: Gate,
-    rule: _Rule,
-    challenger: Scorecard | None,
-    champion: Scorecard | None,
-    base: Scorecard | None,
-    champion_absent: bool,
-) -> GateOutcome:
-    where = "".join(f"[{dimension}={value}]" for dimension, value in (gate.slice or {}).items())
-    value: float | None = None
-    try:
-        if challenger is None:
-            raise _Unmeasurable("the challenger has no scorecard", "evaluate the challenger, then judge again")
-        if rule.key in {"min", "max"}:
-            value, held, evidence = _absolute(gate, rule, challenger)
-        elif gate.versus == "champion" and champion_absent:
-            held, evidence = True, "no champion yet"
-        else:
-            value, held, evidence = _relative(gate, rule, challenger, champion if gate.versus == "champion" else base)
-        status: Status = "pass" if held else gate.on_miss
-        resolution = "" if held else _advice(gate, rule)
-    except _Unmeasurable as reason:
-        status, evidence, resolution = "fail", reason.evidence, reason.resolution
-    versus = f" {gate.versus}" if rule.key in {"min_delta", "max_drop"} else ""
-    return GateOutcome(
-        id=f"{gate.metric}{where} {rule.key}{versus}",
-        metric=gate.metric,
-        slice=gate.slice,
-        rule=rule.words,
-        value=value,
-        threshold=rule.threshold,
-        status=status,
-        evidence=evidence,
-        resolution=resolution,
-    )
-
-
-def _advice(gate: Gate, rule: _Rule) -> str:
-    if gate.on_miss == "needs_approval":
-        return "a named person approves or rejects this release"
-    if rule.key in {"min", "max"}:
-        return "look at the report's error classes: they say which examples to add"
-    return f"{gate.versus} stays; look at the examples that only {gate.versus} gets right"
-
-
-def _absolute(gate: Gate, rule: _Rule, card: Scorecard) -> tuple[float, bool, str]:
-    table = card.metrics
-    if gate.slice:
-        ((dimension, name),) = gate.slice.items()
-        values = card.slices.get(dimension)
-        if values is None:
-            raise _Unmeasurable(f"the scorecard has no slices by {dimension}", f"use one of {sorted(card.slices)}")
-        if name not in values:
-            raise _Unmeasurable(f"no example has {dimension}={name}", f"use one of {sorted(values)}")
-        table = values[name]
-    interval = table.get(gate.metric)
-    if interval is None:
-        raise _Unmeasurable(f"the scorecard has no {gate.metric}", "ask the evaluation for this metric")
-    if interval.n == 0 or not math.isfinite(interval.value):
-        raise _Unmeasurable(f"{gate.metric} has no value ({interval.n} examples)", "give the slice examples to judge")
-    bound = rule.threshold
-    held = interval.value >= bound - ROUNDING if rule.key == "min" else interval.value <= bound + ROUNDING
-    evidence = f"{interval.value:.4f} (95% interval {interval.low:.4f} to {interval.high:.4f}, n={interval.n})"
-    return interval.value, held, evidence
-
-
-def _relative(gate: Gate, rule: _Rule, card: Scorecard, other: Scorecard | None) -> tuple[float, bool, str]:
-    found = _compare(gate.metric, gate.slice, card, other, gate.versus or "", gate.confidence)
-    held = found.lower_bound > 0 and found.difference >= rule.threshold - ROUNDING
-    if rule.key == "max_drop":
-        held = found.lower_bound > rule.threshold
-    evidence = (
-        f"difference {found.difference:+.4f}, {gate.confidence:.0%} sure of at least {found.lower_bound:+.4f}; "
-        f"better on {found.wins}, worse on {found.losses} of {found.n} examples"
-    )
-    return found.difference, held, evidence
-
-
-def _compare(
-    metric: str, part: dict[str, str] | None, card: Scorecard, other: Scorecard | None, versus: str, confidence: float
-) -> PairedDifference:
-    """The paired difference of `card` over `other`, positive when `card` is better whatever the metric's direction."""
-    if other is None:
-        raise _Unmeasurable(f"{versus} has no scorecard of this test set", f"score {versus} on tonight's examples")
-    if card.test_fingerprint != other.test_fingerprint:
-        raise _Unmeasurable(
-            f"{versus} was scored on another test set ({other.test_fingerprint}, not {card.test_fingerprint})",
-            f"score {versus} again on tonight's examples",
-        )
-    for ids in ([example.id for example in one.examples] for one in (card, other)):
-        if len(set(ids)) != len(ids):
-            raise _Unmeasurable("an example id occurs twice in a scorecard", "give every test example its own id")
-    apart = {example.id for example in card.examples} ^ {example.id for example in other.examples}
-    if apart:
-        raise _Unmeasurable(
-            f"{len(apart)} examples are in only one of the two scorecards",
-            f"score {versus} again on tonight's examples",
-        )
-    ours, theirs = card.values(metric, part), other.values(metric, part)
-    if ours.keys() != theirs.keys():
-        raise _Unmeasurable(
-            f"{metric} of {len(ours.keys() ^ theirs.keys())} examples exists for only one of the two",
-            "score both again",
-        )
-    # Sorted, so that the order of a file does not change what the seeded bootstrap draws.
-    pairs = [(ours[id], theirs[id]) for id in sorted(ours)]
-    if len(pairs) < MINIMUM_PAIRS:
-        raise _Unmeasurable(
-            f"{len(pairs)} examples carry {metric} for both; a comparison needs {MINIMUM_PAIRS}",
-            "enlarge the test set, or widen the slice",
-        )
-    sign = 1.0 if METRICS[metric].direction == "higher" else -1.0
-    ours_signed, theirs_signed = ([sign * pair[side] for pair in pairs] for side in (0, 1))
-    if not all(math.isfinite(x) for x in ours_signed + theirs_signed):
-        raise _Unmeasurable(f"{metric} is not a number for some example", "score both again")
-    return paired_bootstrap(ours_signed, theirs_signed, confidence=confidence)

@@ -65,6 +65,11 @@ def check_name(name: str) -> None:
         )
 
 
+def known_releases(store: Store) -> list[str]:
+    """Names of the releases that have a ledger."""
+    return sorted({key.split("/")[1] for key in store.list("ledger")})
+
+
 class Ledger:
     """The history of one release name in a store, under `ledger/<name>/<00000001>.json`."""
 

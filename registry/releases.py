@@ -37,6 +37,7 @@ VERDICT_TAG = "nightshift.verdict"
 SEAL_TAG = "nightshift.verdict_seal"
 REJECTED_TAG = "nightshift.rejected"
 METRIC_TAG = "nightshift.metric."
+VERDICTS = "verdicts"  # folder of a run's artifacts
 PAGE = 1000
 
 STATUSES: tuple[Status, ...] = ("pass", "fail", "needs_approval")
@@ -141,17 +142,33 @@ def attached_verdict(name: str, version: str) -> Verdict | None:
     seal = release.tags.get(SEAL_TAG)
     if not seal:
         return None
+    verdict = _read_verdict(release, seal)
+    if verdict.adapter_hash != release.adapter_hash:
+        raise AdapterChanged(f"the verdict on {name} version {version} is about another adapter; judge it again")
+    return verdict
+
+
+def find_verdict(name: str, version: str, seal: str) -> Verdict | None:
+    """The verdict on a version that carries this seal, be it the newest or not; None when MLflow does not hold it.
+
+    Raises VerdictAltered when it is not what was sealed.
+    """
+    release = get_release(name, version)
+    held = [file.path for file in tracking.client().list_artifacts(release.run_id, VERDICTS)]
+    return _read_verdict(release, seal) if _verdict_file(release.version, seal) in held else None
+
+
+def _read_verdict(release: Release, seal: str) -> Verdict:
+    about = f"the verdict on {release.name} version {release.version}"
     with tempfile.TemporaryDirectory() as folder:
-        path = tracking.client().download_artifacts(release.run_id, _verdict_file(version, seal), folder)
+        path = tracking.client().download_artifacts(release.run_id, _verdict_file(release.version, seal), folder)
         try:
             verdict = Verdict.model_validate_json(Path(path).read_bytes())
         except ValidationError:
-            raise VerdictAltered(f"the verdict on {name} version {version} cannot be read; judge it again") from None
+            raise VerdictAltered(f"{about} cannot be read; judge it again") from None
     check(verdict)
-    if (verdict.sealed, verdict.release, verdict.version) != (seal, name, str(version)):
-        raise VerdictAltered(f"the verdict on {name} version {version} belongs to another version; judge it again")
-    if verdict.adapter_hash != release.adapter_hash:
-        raise AdapterChanged(f"the verdict on {name} version {version} is about another adapter; judge it again")
+    if (verdict.sealed, verdict.release, verdict.version) != (seal, release.name, release.version):
+        raise VerdictAltered(f"{about} belongs to another version; judge it again")
     return verdict
 
 
@@ -215,18 +232,26 @@ def aliases_of(name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in found.items()}
 
 
-def set_stage_production(name: str, version: str) -> bool:
-    """Show `version` under MLflow's stage Production and archive whatever was there; False when it already was so."""
-    client = tracking.client()
-    staged = [
-        v for v in _pages(client.search_model_versions, f"name = '{name}'") if v.current_stage == PRODUCTION_ALIAS
-    ]
-    if [str(v.version) for v in staged] == [version]:
+def staged_production(name: str) -> list[str]:
+    """The versions under MLflow's stage Production, lowest first; a person may have put several there."""
+    found = _pages(tracking.client().search_model_versions, f"name = '{name}'")
+    return sorted((str(v.version) for v in found if v.current_stage == PRODUCTION_ALIAS), key=int)
+
+
+def set_stage_production(name: str, version: str | None) -> bool:
+    """Show `version` (None: nothing) under MLflow's stage Production and archive whatever was there; False when it
+    already was so."""
+    client, staged = tracking.client(), staged_production(name)
+    if staged == ([] if version is None else [version]):
         return False
     with warnings.catch_warnings():
         # Stages are on their way out of MLflow; until they are gone its UI shows them, so they follow the alias.
         warnings.filterwarnings("ignore", message=".*transition_model_version_stage", category=FutureWarning)
-        client.transition_model_version_stage(name, version, PRODUCTION_ALIAS, archive_existing_versions=True)
+        if version is None:
+            for each in staged:
+                client.transition_model_version_stage(name, each, "Archived")
+        else:
+            client.transition_model_version_stage(name, version, PRODUCTION_ALIAS, archive_existing_versions=True)
     return True
 
 
@@ -241,7 +266,7 @@ def _pages(search, condition: str | None) -> list:
 
 
 def _verdict_file(version: str, seal: str) -> str:
-    return f"verdicts/{version}-{seal}.json"
+    return f"{VERDICTS}/{version}-{seal}.json"
 
 
 def _release(version: ModelVersion) -> Release:

@@ -1,4 +1,4 @@
-"""Commands about releases: releases, promote, history."""
+"""Commands about releases: releases, promote, rollback, history."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(releases)
     app.command()(promote)
+    app.command()(rollback)
     app.command()(history)
 
 
@@ -27,12 +28,13 @@ def releases(
     Example: nightshift releases text2sql-quickstart --json
     """
     from flows.cli.connect import connected
-    from registry.promotion import project
+    from registry.ledger import known_releases
+    from registry.projection import project
     from registry.releases import list_releases
 
     settings = connected()
     store = settings.open_store()
-    for known in sorted({key.split("/")[1] for key in store.list("ledger")}):
+    for known in known_releases(store):
         found = project(store, known)
         if found.unsanctioned:
             warning = (
@@ -65,60 +67,121 @@ def releases(
 
 def promote(
     version: Annotated[str, typer.Argument(help="Version that awaits approval.")],
-    approve: Annotated[bool, typer.Option("--approve", help="Say yes; without it nothing happens.")] = False,
-    by: Annotated[str, typer.Option("--by", help="Who approves; kept in the ledger.")] = "",
+    approve: Annotated[bool, typer.Option("--approve", help="Say yes: it goes to Production.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no: it never goes there.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Who decides; kept in the ledger.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")] = "",
     release: Annotated[str | None, typer.Option(help="Registered model; needed when there are several.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the ledger entry as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ledger entry (null: rejected) as JSON.")] = False,
 ) -> None:
-    """Approve a version that its gates let through and that waits for a person.
+    """Decide about a version that its gates let through and that waits for a person.
 
     Example: nightshift promote 3 --approve --by "Ada" --reason "checked the report"
     """
-    if not (approve and by and reason):
-        raise UserError("a promotion needs --approve, --by NAME and --reason TEXT: the ledger keeps who and why")
+    if approve == reject or not (by.strip() and reason.strip()):
+        raise UserError(
+            "a decision needs --approve or --reject, --by NAME and --reason TEXT: the ledger keeps who and why"
+        )
     from flows.cli.connect import connected
-    from registry.promotion import promote as put
-    from registry.releases import attached_verdict, list_releases
+    from registry.approval import decide_request
+    from registry.decisions import carry_out, require_verdict
 
     store = connected().open_store()
+    name = _release_of(version, release)
+    verdict = require_verdict(name, version)
+    decision = decide_request(store, name, verdict, "approve" if approve else "reject", by, reason)
+    entry = carry_out(store, name, verdict, decision)
+    if as_json:
+        print(entry.model_dump_json(indent=2) if entry else "null")
+    elif entry:
+        print(f"{name} version {entry.version} is in Production; approved by {decision.approver}")
+    else:
+        print(f"{name} version {version} is rejected by {decision.approver}: {decision.reason}")
+    if entry is None and approve:
+        raise typer.Exit(3)
+
+
+def _release_of(version: str, release: str | None) -> str:
+    """The release that a version number is about; raises UserError when that is not clear."""
+    from registry.releases import list_releases
+
     names = [release] if release else sorted({row.name for row in list_releases() if row.version == version})
     if len(names) != 1:
         raise UserError(
             f"version {version} of which release? choose with --release: {', '.join(names) or 'none is registered'}"
         )
-    verdict = attached_verdict(names[0], version)
-    if verdict is None:
-        raise UserError(f"{names[0]} version {version} carries no verdict; only a judged version can be promoted")
-    entry = put(store, names[0], verdict, actor=by, reason=reason, approver=by)
+    return names[0]
+
+
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="Version to return to; absent: the one before.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Who decides; kept in the ledger.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")] = "",
+    release: Annotated[str | None, typer.Option(help="Registered model; needed when there are several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ledger entry as JSON.")] = False,
+) -> None:
+    """Return Production to the version before, or to any version that ever passed its gates.
+
+    Its files are fetched and checked first.
+
+    Example: nightshift rollback --by "Ada" --reason "wrong dates since Tuesday"
+    """
+    if not (by.strip() and reason.strip()):
+        raise UserError("a rollback needs --by NAME and --reason TEXT: the ledger keeps who and why")
+    from flows.cli.connect import connected
+    from registry.ledger import known_releases
+    from registry.promotion import rollback as back
+
+    store = connected().open_store()
+    known = [release] if release else known_releases(store)
+    if len(known) != 1:
+        raise UserError(f"roll back which release? choose with --release: {', '.join(known) or 'nothing was promoted'}")
+    entry = back(store, known[0], version, actor=by, reason=reason)
     if as_json:
         print(entry.model_dump_json(indent=2))
     else:
-        print(f"{names[0]} version {entry.version} is in Production; approved by {by}")
+        print(f"{known[0]} version {entry.version} is in Production again; version {entry.previous_version} is not")
 
 
 def history(
     release: Annotated[str | None, typer.Argument(help="Registered model; all when absent.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also compare with MLflow: nothing cut off, every verdict there.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show the ledger: what was in Production, since when, why and by whom. The hash chain is verified.
+    """Show the ledger: what was in Production, since when, why and by whom. The hash chain is always checked.
 
-    Example: nightshift history text2sql-quickstart
+    With --verify the exit code is 1 as soon as anything does not fit.
+
+    Example: nightshift history text2sql-quickstart --verify
     """
     from infra.settings import load_settings
-    from registry.ledger import Ledger
+    from registry.ledger import Ledger, known_releases
 
     store = load_settings().open_store()
-    names = [release] if release else sorted({key.split("/")[1] for key in store.list("ledger")})
+    names = [release] if release else known_releases(store)
     entries = [(name, entry) for name in names for entry in Ledger(store, name).entries()]
+    if verify:
+        from flows.cli.connect import connected
+        from registry.projection import verify as verify_release
+
+        connected()
+        for name in names:
+            verify_release(store, name)
     if as_json:
         print(json.dumps([{"release": name} | entry.model_dump(mode="json") for name, entry in entries], indent=2))
         return
     from flows.cli.show import table
 
-    columns = ("release", "entry", "when", "action", "version", "before", "by", "reason")
+    columns = ("release", "entry", "when", "action", "version", "before", "by", "approver", "reason")
     table(
         "Ledger",
         columns,
-        [(n, e.number, e.time, e.action, e.version, e.previous_version, e.actor, e.reason) for n, e in entries],
+        [
+            (n, e.number, e.time, e.action, e.version, e.previous_version, e.actor, e.approver, e.reason)
+            for n, e in entries
+        ],
     )
+    if verify:
+        print(f"verified: {len(entries)} entries of {len(names)} release(s), chained, complete, verdicts in place")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import struct
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is first imported, so before any test
 
@@ -11,12 +13,19 @@ import pytest
 
 from infra import tracking
 from infra.store import LocalStore
-from registry import promotion
 from registry.gates import GateOutcome
 from registry.ledger import Ledger
 from registry.promotion import project, promote
 from registry.releases import PRODUCTION_ALIAS, list_releases, production_version, register_candidate
 from registry.verdict import decide
+from tasks.data.prompts import PromptSpec
+
+
+def safetensors(data):
+    """A file of that format with one tensor of bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
 
 NAMES = (f"sql-{number}" for number in itertools.count())
 
@@ -35,7 +44,6 @@ def mlflow_settings(tmp_path_factory):
 def world(tmp_path, mlflow_settings, monkeypatch):
     """One release name in the shared MLflow, with a ledger of its own."""
     monkeypatch.setattr(tracking, "_settings", mlflow_settings)
-    monkeypatch.setattr(promotion, "SETTLE_SECONDS", 0.01)
     return World(tmp_path, tracking.client())
 
 
@@ -50,8 +58,9 @@ class World:
     def register(self, night, weights=None):
         adapter = self.folder / f"adapter-{night}"
         (adapter / "sub").mkdir(parents=True, exist_ok=True)
-        (adapter / "weights.bin").write_text(weights or night)
-        (adapter / "sub" / "prompt.json").write_text("{}")
+        (adapter / "weights.safetensors").write_bytes(safetensors((weights or night).encode()))
+        (adapter / "sub" / "notes.json").write_text("{}")
+        (adapter / "prompt.json").write_text(PromptSpec().model_dump_json())
         run = tracking.night_run("recipe", night, f"night {night}")
         return register_candidate(self.name, run, adapter, night, {"nightshift.base_model": "tiny"}, "a candidate")
 

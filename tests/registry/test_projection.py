@@ -152,3 +152,66 @@ def test_a_deleted_alias_is_made_again(world):
     world.client.delete_registered_model_alias(world.name, PRODUCTION_ALIAS)
     assert world.project().changed
     assert production_version(world.name) == "1"
+
+
+def stage(world, version, archive=True):
+    """What a person does on the old stage page of MLflow."""
+    world.client.transition_model_version_stage(
+        world.name, version, PRODUCTION_ALIAS, archive_existing_versions=archive
+    )
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_person_who_sets_the_stage_is_heard_as_well(world, archive):
+    world.next("n1")
+    world.next("n2")
+    stage(world, "1", archive)
+    assert world.project().heard
+    assert (world.ledger.head().action, world.ledger.head().version) == ("manual", "1")
+    assert aliases_of(world.name) == {PRODUCTION_ALIAS: "1", PREVIOUS_ALIAS: "2"}
+    assert world.stages == {"1": "Production", "2": "Archived"}
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_the_stage_of_an_unproven_version_is_flagged_or_taken_back(world, archive):
+    world.next("n1")
+    world.register("n2")
+    stage(world, "2", archive)
+    for _ in range(2):
+        assert world.project().unsanctioned == "2"
+        assert world.stages["2"] == "Production"
+    taken = world.project(take_back=True)
+    assert (taken.unsanctioned, taken.taken_back) == ("2", True)
+    assert world.stages == {"1": "Production", "2": "Archived"}
+    assert world.project() == world.project(take_back=True)
+
+
+def test_two_versions_that_people_named_at_once_are_flagged_not_chosen(world):
+    for night in ("n1", "n2", "n3"):
+        world.next(night)
+    world.set_production("1")
+    stage(world, "2")
+    assert world.project().unsanctioned == "1, 2"
+    assert world.ledger.verify() == 3
+
+
+def test_the_first_production_set_by_stage_without_a_verdict_is_taken_back(world):
+    world.register("n1")
+    stage(world, "1")
+    assert world.project().unsanctioned == "1"
+    assert world.project(take_back=True).changed
+    assert world.stages == {"1": "Archived"}
+    assert world.project().unsanctioned is None
+
+
+def test_nothing_is_locked_or_written_where_mlflow_already_agrees(world, monkeypatch):
+    world.next("n1")
+    leases = world.store.list("leases")
+
+    def write(*args, **more):
+        raise AssertionError("written")
+
+    for name in WRITES:
+        monkeypatch.setattr(type(world.client), name, write)
+    assert world.project().changed is False
+    assert world.store.list("leases") == leases

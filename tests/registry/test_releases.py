@@ -29,17 +29,21 @@ def test_a_night_repeated_with_another_adapter_leaves_the_first_files_alone(worl
     first = world.register("n1", weights="old")
     second = world.register("n1", weights="new")
     assert (first.version, second.version) == ("1", "2")
-    assert (download_adapter(world.name, "1", tmp_path / "a") / "weights.bin").read_text() == "old"
-    assert (download_adapter(world.name, "2", tmp_path / "b") / "weights.bin").read_text() == "new"
+    assert (download_adapter(world.name, "1", tmp_path / "a") / "weights.safetensors").read_bytes().endswith(b"old")
+    assert (download_adapter(world.name, "2", tmp_path / "b") / "weights.safetensors").read_bytes().endswith(b"new")
 
 
 def test_a_download_is_the_adapter_or_an_error(world, tmp_path):
     release = world.register("n1")
     files = download_adapter(world.name, "1", tmp_path / "out")
-    assert sorted(p.name for p in files.rglob("*") if p.is_file()) == ["prompt.json", "weights.bin"]
+    assert sorted(p.name for p in files.rglob("*") if p.is_file()) == [
+        "notes.json",
+        "prompt.json",
+        "weights.safetensors",
+    ]
     with pytest.raises(UserError, match="not empty"):
         download_adapter(world.name, "1", tmp_path / "out")
-    tracking.client().log_text(release.run_id, "tampered", f"adapter/{release.adapter_hash}/weights.bin")
+    tracking.client().log_text(release.run_id, "tampered", f"adapter/{release.adapter_hash}/weights.safetensors")
     with pytest.raises(AdapterChanged, match="do not use"):
         download_adapter(world.name, "1", tmp_path / "again")
     assert not (tmp_path / "again").exists()
