@@ -5,8 +5,8 @@ first word refuses EXPLAIN and REINDEX, which pass authorizers; files are opened
 be attached; a progress handler enforces the deadline and the growth of memory; length limits bound what one opcode
 can make, a heap limit what one row can; rows, values and bytes are capped while fetching.
 
-Limits: this is not a sandbox of the operating system. A single opcode (a sort, a huge LIKE) is not interrupted, and
-memory is measured by its peak; `tasks.sql.workers` adds process limits and a hard kill for whole test splits.
+Limits: this is not a sandbox of the operating system. A single opcode (`instr` or `replace` on megabytes, a huge LIKE)
+is not interrupted; `tasks.sql.workers` adds process limits and a hard kill for whole test splits.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ from tasks.sql.workers import JudgePool
 __all__ = ["Job", "JudgePool", "JudgeSession", "Judgement", "judge", "judge_many"]
 
 _OPEN = 8  # databases kept open; jobs come grouped by database, so that more would seldom be used
+_GOLDS = 200  # gold results kept for each
+_LARGE = 1000  # values (a hundred times as many bytes of text) beyond which a result is not kept
 _WEAK = ([(0,)], [(None,)])
 
 
@@ -73,6 +75,17 @@ class _Database:
     connection: Sealed | None
     problem: str = ""
     golds: dict[str, _Gold] = field(default_factory=dict)
+
+    def keep(self, sql: str, gold: _Gold) -> None:
+        """Remember gold for the jobs that share it, unless its result is large."""
+        rows = gold.execution.rows
+        if len(rows) > _LARGE or len(rows) * len(gold.execution.columns) > _LARGE:
+            return
+        if sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes))) > 100 * _LARGE:
+            return
+        if len(self.golds) >= _GOLDS:
+            self.golds.clear()
+        self.golds[sql] = gold
 
 
 class JudgeSession:
@@ -121,8 +134,10 @@ class JudgeSession:
             nothing = Execution("schema_error", message=database.problem)
             return _judgement(job, job.prediction, _Gold(job.gold, nothing, False, False), nothing, False, None)
         connection = database.connection
-        gold = database.golds.get(job.gold) or self._run_gold(connection, job)
-        database.golds[job.gold] = gold
+        gold = database.golds.get(job.gold)
+        if gold is None:
+            gold = self._run_gold(connection, job)
+            database.keep(job.gold, gold)
         sql = to_sqlite(job.prediction, job.dialect) if gold.transpiled else job.prediction
         if gold.writes:
             return self._judge_change(connection, job, gold, sql)

@@ -19,7 +19,7 @@ from typing import Any
 
 from tasks.sql.judge import JudgeSession
 from tasks.sql.judgement import Settings
-from tasks.sql.limits import peak_memory
+from tasks.sql.limits import memory_held
 from tasks.sql.wire import Beat, pack_answer, unpack_jobs
 
 _WAIT = 0.05  # seconds an answer may wait for others
@@ -47,8 +47,8 @@ def limit_process(memory_mb: int) -> None:
 def main() -> None:
     """Serve until standard input closes. The first line is the settings, every other one a chunk of jobs.
 
-    The argument is the descriptor of the shared memory. After a chunk that made the process grow much it says so: its
-    memory is measured by its peak, so that later statements could use more than their share.
+    The argument is the descriptor of the shared memory. After a chunk that made the process grow for good it says so:
+    the next ones would have that much less.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     answers = os.fdopen(os.dup(1), "wb")
@@ -62,7 +62,7 @@ def main() -> None:
     settings = Settings.model_validate_json(sys.stdin.readline())
     session = JudgeSession(settings.limits, beat.step, settings)
     limit_process(settings.limits.memory_mb)
-    grown = peak_memory() + (settings.limits.memory_mb << 20) // 2
+    grown = memory_held() + (settings.limits.memory_mb << 20) // 2
     say(b'"ready"')
     for line in sys.stdin:
         waiting: list[list[Any]] = []
@@ -73,7 +73,7 @@ def main() -> None:
             if time.monotonic() - since > _WAIT:
                 say(json.dumps(waiting).encode("ascii"))
                 waiting, since = [], time.monotonic()
-        last = [json.dumps(waiting).encode("ascii"), *([b'"retire"'] if peak_memory() > grown else []), b'"done"']
+        last = [json.dumps(waiting).encode("ascii"), *([b'"retire"'] if memory_held() > grown else []), b'"done"']
         say(b"\n".join(last))
 
 

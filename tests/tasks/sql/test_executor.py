@@ -78,7 +78,7 @@ def test_bombs_end_in_time(database, name: str) -> None:
     assert found.status in ("timeout", "resource_limit"), (found.status, found.message)
     assert found.rows == []
     assert found.message
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # tenths of a second where nothing else runs
     assert run_query(database, "SELECT count(*) FROM t").rows == [(3,)]  # the connection survives
 
 

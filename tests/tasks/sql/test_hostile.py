@@ -22,7 +22,7 @@ JUDGE = """
 import json, resource, sys, time
 from tasks.sql.judge import JudgePool
 from tasks.sql.judgement import Job, to_row
-from tasks.sql.limits import Limits
+from tasks.sql.limits import Limits, memory_held
 
 request = json.load(sys.stdin)
 jobs = [Job(**fields) for fields in request["jobs"]]
@@ -38,7 +38,7 @@ print(json.dumps({
     "answers": [to_row(one) for one in found],
     "gap": late["gap"],
     "children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-    "own_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "own_mb": memory_held() >> 20,
 }))
 """
 
