@@ -9,19 +9,14 @@ be parsed names nothing.
 
 from __future__ import annotations
 
-from contextlib import closing
-from functools import lru_cache
-
 from sqlglot import exp
 
-from infra.errors import UserError
-from tasks.sql.executor import open_database
-from tasks.sql.parse import parse, to_sqlite
+from tasks.sql.catalogue import catalogue_of
+from tasks.sql.parse import parse
+from tasks.sql.walking import walk
 
 _ROW_ID = frozenset({"rowid", "oid", "_rowid_"})
 _CATALOGUE = frozenset({"sqlite_master", "sqlite_schema"})
-_CATALOGUE_OF = """SELECT item.name, part.name FROM sqlite_master AS item, pragma_table_info(item.name) AS part
-    WHERE item.type IN ('table', 'view')"""
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Between, exp.In)
 
 
@@ -32,22 +27,33 @@ def hallucinates(
 
     `prepares` says that the database compiled the query: then all plain names exist and only quoted ones are asked.
     """
-    names = _names(schema, dialect, database)
-    if names is None:
+    catalogue = catalogue_of(schema, dialect, database)
+    if catalogue is None:
         return None
     tree = parse(sql, dialect).tree
     if tree is None:
         return False
-    tables, columns = names
-    made = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
-    own = {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
-    own |= {column.name.lower() for alias in tree.find_all(exp.TableAlias) for column in alias.columns}
-    if not prepares:
-        used = {table.name.lower() for table in tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)}
-        if used - tables - made - _CATALOGUE:
-            return True
-    for column in tree.find_all(exp.Column):
-        if isinstance(column.this, exp.Star) or column.name.lower() in columns | own | _ROW_ID:
+    named: list[exp.Column] = []
+    used: set[str] = set()
+    own: set[str] = set()  # names that the query itself gives
+    made: set[str] = set()
+    for node in walk(tree):
+        if isinstance(node, exp.Column):
+            named.append(node)
+        elif isinstance(node, exp.Table):
+            if isinstance(node.this, exp.Identifier):
+                used.add(node.name.lower())
+        elif isinstance(node, exp.CTE):
+            made.add(node.alias.lower())
+        elif isinstance(node, exp.Alias):
+            own.add(node.alias.lower())
+        elif isinstance(node, exp.TableAlias):
+            own.update(column.name.lower() for column in node.columns)
+    if not prepares and used - catalogue.tables.keys() - made - _CATALOGUE:
+        return True
+    for column in named:
+        name = column.name.lower()
+        if name in catalogue.columns or isinstance(column.this, exp.Star) or name in own or name in _ROW_ID:
             continue
         if column.this.quoted and not column.table:
             if _wants_a_column(column):
@@ -68,16 +74,3 @@ def _wants_a_column(node: exp.Column) -> bool:
     others = [value for key, value in parent.args.items() if key != "this" and isinstance(value, exp.Expression)]
     others += parent.expressions if isinstance(parent, exp.In) else []
     return any(isinstance(other, exp.Literal) for other in others)
-
-
-@lru_cache(maxsize=4096)
-def _names(schema: str, dialect: str, database: str | None) -> tuple[frozenset[str], frozenset[str]] | None:
-    """Tables (and views) and all their columns as SQLite itself understands the schema, in lower case."""
-    try:
-        connection = open_database("" if database else schema, path=database)
-    except UserError:
-        return _names(to_sqlite(schema, dialect), "sqlite", None) if dialect != "sqlite" and not database else None
-    with closing(connection):
-        connection.set_authorizer(None)  # no text from outside runs from here on
-        found = connection.execute(_CATALOGUE_OF).fetchall()
-    return frozenset(table.lower() for table, _ in found), frozenset(column.lower() for _, column in found)

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.evaluation.samples import KS
 from tasks.evaluation.scorecard import Interval
 from tasks.evaluation.statistics import bootstrap_interval, wilson_interval
+from tasks.sql.efficiency import BEST
 
 Direction = Literal["higher", "lower"]
 
@@ -56,6 +58,11 @@ _ALL = (
     _score("rougeL", "ROUGE-L", "F-measure of the longest common subsequence of words"),
     _score("bleu", "BLEU", "sentence BLEU-4 over SQL tokens, add-one smoothed beyond single tokens, averaged"),
     _share("exact_match", "Exact match", "the same SQL tokens; case outside literals, spacing and comments aside"),
+    _share(
+        "spider_exact_match",
+        "Spider exact-set match",
+        "the same clauses, each as a set, by Spider's rules: literals, DISTINCT and join conditions do not count",
+    ),
     _share("ast_match", "AST match", "the same syntax tree after aliases, operand order and spelling are normalised"),
     _share("parses", "Parses", "one statement that a SQL parser reads"),
     _share("prepares", "Prepares", "the database compiles it: every table and column it names exists"),
@@ -66,11 +73,30 @@ _ALL = (
         "names a table or column that the schema lacks",
         direction="lower",
     ),
+    _score("soft_f1", "Soft F1", "F1 of the result's cells, rows as a bag; 0 for what does not run"),
+    Metric(
+        "ves",
+        "VES",
+        "higher",
+        0.0,
+        BEST,
+        "square root of BIRD's R-VES reward: 0 when wrong, 1 as fast as gold, up to 1.118 when twice as fast",
+    ),
+    *(
+        _score(f"pass_at_{k}", f"pass@{k}", f"chance that one of {k} samples is right, where {k} or more were drawn")
+        for k in KS
+    ),
+    _share("execution_vote", "Execution vote", "the sample whose result most samples agree on is right"),
     Metric("latency_seconds", "Latency", "lower", 0.0, float("inf"), "seconds to generate one answer"),
     Metric("tokens_per_second", "Tokens per second", "higher", 0.0, float("inf"), "tokens generated in a second"),
 )
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
+
+# Metrics that need what a predictions file may lack; all others are always there, with n = 0 if nothing counts.
+OPTIONAL: frozenset[str] = frozenset(
+    {"latency_seconds", "tokens_per_second", "execution_vote", *(f"pass_at_{k}" for k in KS)}
+)
 
 # Slices multiply every number by the number of their values; these three are what people ask of a slice.
 SLICED: tuple[str, ...] = ("execution_accuracy", "exact_match", "runs")

@@ -1,7 +1,10 @@
 """Predictions as a file: one JSON object a line, `{id, prediction, tokens, seconds}`, written once, read by everything.
 
+`samples`, a list of texts, may hold further answers drawn for the same question: pass@k and the execution vote look
+at them, every other metric at `prediction` alone.
+
 `tokens` and `seconds` say what one answer cost to generate and may be left out (files from elsewhere often lack them);
-the two speed metrics are then absent. Keys of no meaning here are passed over. Limits: one prediction per example.
+the two speed metrics are then absent. Keys of no meaning here are passed over. Limits: one row per example.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ _SHOWN = 3  # ids named in an error
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model answered to one example: its raw text, the tokens generated and the seconds that took."""
+    """What a model answered to one example: its raw text, the tokens generated and the seconds that took, samples."""
 
     id: str
     prediction: str
     tokens: int | None = None
     seconds: float | None = None
+    samples: tuple[str, ...] = ()
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -36,7 +40,8 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
     with partial.open("w", encoding="utf-8") as handle:
         for prediction in predictions:
             # ASCII escapes: a model may well emit half a surrogate pair, which UTF-8 cannot hold.
-            handle.write(json.dumps(asdict(prediction)) + "\n")
+            row = {key: value for key, value in asdict(prediction).items() if key != "samples" or value}
+            handle.write(json.dumps(row) + "\n")
     os.replace(partial, path)
 
 
@@ -103,7 +108,11 @@ def _parse(line: bytes, place: str) -> Prediction:
         raise UserError(f"{place}: 'tokens' must be a count, not {tokens!r}")
     if seconds is not None and not _is_duration(seconds):
         raise UserError(f"{place}: 'seconds' must be a number of 0 or more, not {seconds!r}")
-    return Prediction(value["id"], value["prediction"], tokens, None if seconds is None else float(seconds))
+    samples = value.get("samples") or []
+    if not isinstance(samples, list) or not all(isinstance(sample, str) for sample in samples):
+        raise UserError(f"{place}: 'samples' must be a list of texts")
+    cost = None if seconds is None else float(seconds)
+    return Prediction(value["id"], value["prediction"], tokens, cost, tuple(samples))
 
 
 def _is_duration(value: Any) -> bool:

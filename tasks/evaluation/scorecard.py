@@ -59,6 +59,10 @@ class ExampleOutcome(_Frozen):
     prepares: bool
     runs: bool
     error_class: str | None
+    faults: list[str] = Field(
+        default_factory=list, description="every difference from gold of an answer that runs and is wrong"
+    )
+    health: list[str] = Field(default_factory=list, description="what is wrong with the raw text as a text")
     seconds: float
     columns: list[str] = Field(default_factory=list, description="column names of the prediction's result")
     rows: list[list[object]] = Field(default_factory=list, description="its first rows, five at most")
@@ -81,7 +85,13 @@ class Scorecard(_Frozen):
     metrics: dict[str, Interval]
     slices: dict[str, dict[str, dict[str, Interval]]] = Field(description="dimension -> value -> metric -> interval")
     gold: GoldCounts
-    errors: dict[str, int]
+    errors: dict[str, int] = Field(description="error class -> wrong examples; each counts once")
+    faults: dict[str, int] = Field(
+        default_factory=dict, description="difference from gold -> wrong examples; one may count under several"
+    )
+    health: dict[str, Interval] = Field(
+        default_factory=dict, description="flag of output health -> share of all answers that have it"
+    )
     examples: list[ExampleOutcome]
 
     def values(self, metric: str, slice: dict[str, str] | None = None) -> dict[str, float]:

@@ -37,23 +37,23 @@ PLANTED = {
     "fenced": (NAMES, f"Here it is:\n```sql\n{NAMES};\n```", None),
     "spaces": (NAMES, f"  {NAMES} ;\n", None),
     "none": (NAMES, "", "no_sql"),
-    "prose": (NAMES, "I do not know.", "no_sql"),
-    "syntax": (NAMES, "SELECT name FROM staff WHERE", "syntax_error"),
+    "prose": (NAMES, "I do not know.", "prose"),
+    "syntax": (NAMES, "SELECT name FROM staff WHERE", "truncated"),
     "drop": (NAMES, "DROP TABLE staff", "forbidden"),
     "slow": (NAMES, LOOP, "timeout"),
     "table": (NAMES, "SELECT name FROM workers", "unknown_table"),
     "column": (NAMES, "SELECT wage FROM staff", "unknown_column"),
     "function": (NAMES, "SELECT NOSUCH(name) FROM staff", "other_sql_error"),
     "wide": (NAMES, "SELECT name, id FROM staff", "wrong_columns"),
-    "empty": (NAMES, "SELECT name FROM staff WHERE id > 9", "empty_result"),
-    "rows": (NAMES, "SELECT name FROM staff WHERE id > 1", "wrong_rows"),
-    "order": (SORTED, "SELECT name FROM staff ORDER BY salary", "wrong_order"),
-    "order_rows": (SORTED, "SELECT name FROM staff WHERE id > 1 ORDER BY salary", "wrong_rows"),
-    "order_limit": (f"{SORTED} LIMIT 2;", "SELECT name FROM staff WHERE id < 3 ORDER BY salary", "wrong_order"),
+    "empty": (NAMES, "SELECT name FROM staff WHERE id > 9", "extra_condition"),
+    "rows": (NAMES, "SELECT name FROM staff WHERE id > 1", "extra_condition"),
+    "order": (SORTED, "SELECT name FROM staff ORDER BY salary", "wrong_direction"),
+    "order_rows": (SORTED, "SELECT name FROM staff WHERE id > 1 ORDER BY salary", "extra_condition"),
+    "order_limit": (f"{SORTED} LIMIT 2;", "SELECT name FROM staff WHERE id < 3 ORDER BY salary", "extra_condition"),
     "state": ("DELETE FROM staff WHERE id = 1", "DELETE FROM staff", "wrong_state"),
     "broken": ("SELECT x FROM nowhere", NAMES, None),
     "weak": ("SELECT name FROM staff WHERE id > 99", "SELECT city FROM teams", None),
-    "weak_wrong": ("SELECT name FROM staff WHERE id > 99", NAMES, "wrong_rows"),
+    "weak_wrong": ("SELECT name FROM staff WHERE id > 99", NAMES, "missing_condition"),
     "zero": ("SELECT COUNT(*) FROM teams", "SELECT COUNT(*) FROM staff WHERE id > 9", None),
 }  # fmt: skip
 
@@ -79,7 +79,7 @@ def card():
 
 def test_every_fault_is_filed_under_its_name(card):
     assert {e.id: e.error_class for e in card.examples} == {id: fault for id, (_, _, fault) in PLANTED.items()}
-    assert card.errors["no_sql"] == 2
+    assert card.errors["no_sql"] == card.errors["prose"] == 1
     assert sum(card.errors.values()) == sum(fault is not None for _, _, fault in PLANTED.values())
     assert set(card.errors) <= set(ERROR_CLASSES)
 
@@ -128,7 +128,7 @@ def test_hallucinations_are_counted(card):
 def test_speed_comes_from_the_predictions(card):
     assert card.metrics["latency_seconds"].value == 0.5
     assert card.metrics["tokens_per_second"].value == 40.0
-    assert set(card.metrics) == set(METRICS)
+    assert set(card.metrics) == set(METRICS) - {name for name in METRICS if name.startswith(("pass_at", "execution_v"))}
 
 
 def test_slices_say_where_the_model_fails(card):
