@@ -22,11 +22,9 @@ from infra.errors import NotFound
 from infra.progress import emit
 from infra.refs import Ref
 from tasks.data.attached import keep_databases, without_databases
-from tasks.data.dataset import Accounting, Manifest, write_dataset
-from tasks.data.dedupe import drop_contaminated, drop_duplicates
-from tasks.data.example import Example
+from tasks.data.build import Divided, divide
+from tasks.data.dataset import Manifest, write_dataset
 from tasks.data.ingest import read_sources
-from tasks.data.splits import SPLITS, assign_databases
 from validation.quarantine import quarantine_table, write_quarantine
 from validation.run import ValidationResult, validate_examples
 
@@ -71,29 +69,13 @@ def validate_sources(night: Night) -> ValidationResult:
 
 @task(task_run_name="build dataset", cache_policy=NO_CACHE)
 def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
-    """Drop duplicates, divide by database as before, keep training clear of test rows, write the dataset."""
+    """Drop duplicates, divide as before, keep training clear of test rows, mix the sources, write the dataset."""
     emit("prepare", "building the dataset")
-    unique, duplicates = drop_duplicates(checked.kept)
-    databases = assign_databases(unique, night.recipe.data.splits, _splits_before(night))
-    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for example in unique:
-        splits[databases[example.db_id]].append(example)
-    contaminated: list[str] = []
-    for split in ("train", "validation"):
-        splits[split], met = drop_contaminated(splits[split], splits["test"])
-        contaminated += met
-    accounting = Accounting(
-        rows=checked.rows,
-        kept=sum(map(len, splits.values())),
-        quarantined=len(checked.quarantined),
-        duplicate=len(duplicates),
-        contaminated=len(contaminated),
-        reasons=checked.reasons,
-    )
-    manifest, ref = _store_dataset(
-        night, splits, databases, accounting, {"duplicate": duplicates, "contaminated": contaminated}
-    )
-    night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | databases)
+    divided = divide(checked.kept, night.recipe.data, _splits_before(night))
+    if warning := divided.mixed.warning(night.recipe.data.mixture):
+        emit("prepare", warning)
+    manifest, ref = _store_dataset(night, divided, checked)
+    night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | divided.assignment)
     emit("prepare", f"{manifest.splits['train']:,} training and {manifest.splits['test']:,} test rows", 1, 1)
     return {"accepted": True, "dataset": ref.model_dump(), "manifest": manifest.summary()}
 
@@ -105,19 +87,14 @@ def _splits_before(night: Night) -> dict[str, str]:
         return {}
 
 
-def _store_dataset(
-    night: Night,
-    splits: dict[str, list[Example]],
-    databases: dict[str, str],
-    accounting: Accounting,
-    dropped: dict[str, list[str]],
-) -> tuple[Manifest, Ref]:
+def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) -> tuple[Manifest, Ref]:
     folder: Path = night.work / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
-    splits = {split: without_databases(rows) for split, rows in splits.items() if split != "test"} | {
-        "test": keep_databases(night.store, splits["test"])
+    splits = {split: without_databases(rows) for split, rows in divided.splits.items() if split != "test"} | {
+        "test": keep_databases(night.store, divided.splits["test"])
     }
-    manifest = write_dataset(folder, splits, databases, accounting, dropped)
+    accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons)
+    manifest = write_dataset(folder, splits, divided.assignment, accounting, divided.dropped, divided.mixed)
     ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")
     if not night.store.has_tree(ref.key):
         night.store.put_tree(ref.key, folder, manifest.summary())

@@ -13,13 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from infra.errors import UserError
 from infra.hashing import fingerprint_of_folder
 from tasks.data.example import Example
+from tasks.data.mixture import Mixed, SourceDraws
 from tasks.data.splits import SPLITS
+from tasks.data.strata import EVIDENCE_BUCKETS, evidence_bucket
 
 MANIFEST = "manifest.json"
 
 
 class Accounting(BaseModel):
-    """Where every row went: rows = kept + quarantined + duplicate + contaminated."""
+    """Where every row went: rows = kept + quarantined + duplicate + contaminated + unused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,11 +30,15 @@ class Accounting(BaseModel):
     quarantined: int
     duplicate: int
     contaminated: int
+    unused: int = Field(0, description="training rows that the mixture did not draw")
     reasons: dict[str, int] = Field(default_factory=dict, description="quarantine reasons and their counts")
+    contaminations: dict[str, int] = Field(
+        default_factory=dict, description="what contaminated rows share with test rows, and their counts"
+    )
 
     def check(self) -> None:
         """Raise when a row is unaccounted for."""
-        told = self.kept + self.quarantined + self.duplicate + self.contaminated
+        told = self.kept + self.quarantined + self.duplicate + self.contaminated + self.unused
         if told != self.rows:
             raise UserError(f"{self.rows} rows came in but {told} are accounted for")
 
@@ -44,11 +50,16 @@ class Manifest(BaseModel):
 
     fingerprint: str
     accounting: Accounting
-    splits: dict[str, int] = Field(description="rows per split")
+    splits: dict[str, int] = Field(description="rows per split, repeats of the mixture included")
     difficulty: dict[str, dict[str, int]] = Field(description="split -> difficulty -> rows")
-    databases: dict[str, str] = Field(description="database -> split")
+    evidence: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="split -> words of evidence, in buckets -> rows"
+    )
+    sources: dict[str, dict[str, int]] = Field(default_factory=dict, description="split -> source -> rows")
+    mixture: dict[str, SourceDraws] = Field(default_factory=dict, description="source -> what it gave to training")
+    databases: dict[str, str] = Field(description="database (or database and query, in splits by row) -> split")
     domains: dict[str, list[str]] = Field(description="split -> its domains")
-    ids: dict[str, list[str]] = Field(description="split -> row ids, with the dropped ones by why they went")
+    ids: dict[str, list[str]] = Field(description="split -> row ids, each once, with the dropped ones by why they went")
 
     def summary(self) -> dict[str, Any]:
         """What people and reports want to see; no ids."""
@@ -74,23 +85,42 @@ def write_dataset(
     databases: Mapping[str, str],
     accounting: Accounting,
     dropped: Mapping[str, list[str]],
+    mixed: Mixed | None = None,
 ) -> Manifest:
-    """Write the splits and the manifest into `folder`; the fingerprint covers the rows of all splits."""
+    """Write the splits and the manifest into `folder`; the fingerprint covers the rows of all splits.
+
+    `mixed` is how the training rows were drawn; with its repeats, they are more than `accounting` keeps.
+    """
     accounting.check()
     folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         write_examples(folder / f"{split}.jsonl", splits[split])
+    ids = {split: [e.id for e in splits[split]] for split in SPLITS}
+    if mixed:
+        ids["train"] = list(dict.fromkeys(mixed.origin(id) for id in ids["train"]))
     manifest = Manifest(
         fingerprint=fingerprint_of_folder(folder, [f"{split}.jsonl" for split in SPLITS]),
         accounting=accounting,
         splits={split: len(splits[split]) for split in SPLITS},
-        difficulty={split: dict(sorted(Counter(e.difficulty for e in splits[split]).items())) for split in SPLITS},
+        difficulty={split: _counts(e.difficulty for e in splits[split]) for split in SPLITS},
+        evidence={split: _buckets(splits[split]) for split in SPLITS},
+        sources={split: _counts(e.source for e in splits[split]) for split in SPLITS},
+        mixture=mixed.draws if mixed else {},
         databases=dict(databases),
         domains={split: sorted({e.domain for e in splits[split] if e.domain}) for split in SPLITS},
-        ids={split: [e.id for e in splits[split]] for split in SPLITS} | dict(dropped),
+        ids=ids | dict(dropped),
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
     return manifest
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _buckets(examples: Iterable[Example]) -> dict[str, int]:
+    found = Counter(evidence_bucket(e.evidence) for e in examples)
+    return {bucket: found[bucket] for bucket in EVIDENCE_BUCKETS}
 
 
 def read_manifest(folder: Path) -> Manifest:

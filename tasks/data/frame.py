@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 from infra.errors import UserError
 from tasks.data.dedupe import question_key
 from tasks.data.example import Example
+from tasks.data.likeness import sql_spelling
 from tasks.data.schema import parse_schema
 from tasks.sql.executor import Execution, Limits, clone, open_database, run_query
 from tasks.sql.features import features
@@ -183,14 +184,5 @@ def _mark_repeats(rows: list[FeatureRow], examples: Sequence[Example]) -> None:
             continue  # a row that asks nothing or is unsound contradicts nobody
         known = first.setdefault(key, example)
         if known is not example:
-            same = known.sql == example.sql or _plain(known) == _plain(example)
+            same = sql_spelling(known.sql) == sql_spelling(example.sql)
             row["repeats"] = "same" if same else "conflict"
-
-
-def _plain(example: Example) -> str:
-    """The SQL in one spelling: white space, keyword case and optional words aside."""
-    tree = parse(example.sql, example.dialect).tree
-    try:
-        return tree.sql("sqlite", comments=False).lower() if tree is not None else example.sql
-    except RecursionError:
-        return example.sql

@@ -19,7 +19,7 @@ from tasks.data.mapping import BadRecord
 from tasks.data.query_source import QuerySource, read_query
 from tasks.data.sources import FileSource, read_file
 from tasks.data.spec import AnySource
-from tasks.data.synthetic.generate import GenerateSpec, generate
+from tasks.data.synthetic.generate import generate
 
 
 def read_sources(sources: Sequence[AnySource]) -> tuple[list[Example], list[BadRecord]]:
@@ -52,7 +52,7 @@ def _records(source: AnySource) -> Iterator[Example | BadRecord]:
         return read_hub(source)
     if isinstance(source, QuerySource):
         return read_query(source)
-    return iter(generate(GenerateSpec(**source.model_dump(exclude={"kind"}))))
+    return iter(generate(source.settings()))
 
 
 class _Ids:

@@ -18,12 +18,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from sqlglot.dialects.dialect import Dialects
 
 from tasks.data.containers import Record
 from tasks.data.dedupe import schema_key
 from tasks.data.example import DIFFICULTIES, Difficulty, Example
+from tasks.data.mixture import SourceShare
 from tasks.data.scripts import schema_and_setup
 from tasks.data.serialized import ddl_of_serialized
 from tasks.data.wikisql import WikiTable, logical_form_sql
@@ -50,7 +51,7 @@ _LEVELS: dict[Hardness, Difficulty] = {"easy": "easy", "medium": "medium", "hard
 _DIALECTS = frozenset(dialect.value for dialect in Dialects if dialect.value)
 
 
-class RowSource(BaseModel):
+class RowSource(SourceShare):
     """What every source of rows can be told: names of fields, where schemas lie, and what holds for all its rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

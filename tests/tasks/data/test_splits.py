@@ -8,17 +8,24 @@ import pytest
 
 from infra.errors import UserError
 from tasks.data.dataset import Accounting, read_examples, read_manifest, write_dataset
-from tasks.data.dedupe import drop_contaminated, drop_duplicates
 from tasks.data.example import Example
-from tasks.data.splits import SplitSpec, assign_databases
+from tasks.data.splits import SplitSpec, assign_databases, assign_splits, split_key
 
 
 def example(
-    identifier: str, db: str = "d", question: str = "", split: str | None = None, schema: str = "CREATE TABLE t (a)"
+    identifier: str, db: str = "d", question: str = "", split: str | None = None, sql: str = "SELECT a FROM t", **more
 ):
     tags = {"split": split} if split else {}
     return Example(
-        identifier, db, question or f"question {identifier}?", schema, "SELECT a FROM t", tags=tags, file="f", row=1
+        identifier,
+        db,
+        question or f"question {identifier}?",
+        "CREATE TABLE t (a)",
+        sql,
+        tags=tags,
+        file="f",
+        row=1,
+        **more,
     )
 
 
@@ -54,33 +61,65 @@ def test_contradictions_are_errors(rows: list[Example], before: dict[str, str], 
         assign_databases(rows, SplitSpec(), before)
 
 
-def test_duplicates_need_the_same_question_and_schema() -> None:
-    rows = [
-        example("1", question="How many cars?"),
-        example("2", question="how many  CARS"),
-        example("3", question="How many cars?", schema="CREATE TABLE u (a)"),
+BY_ROW = SplitSpec(by="row", test_share=0.2, validation_share=0.1, stratify=("difficulty", "evidence"))
+
+
+def rows_of_one_database(count: int) -> list[Example]:
+    return [
+        example(
+            str(i),
+            sql=f"SELECT a FROM t WHERE a = {i}",
+            difficulty=("easy", "medium", "hard", "hard")[i % 4],
+            evidence="word " * (0, 15, 30)[i % 3],
+        )
+        for i in range(count)
     ]
-    kept, dropped = drop_duplicates(rows)
-    assert [e.id for e in kept] == ["1", "3"]
-    assert dropped == ["2"]
 
 
-def test_training_rows_that_meet_test_are_contaminated() -> None:
-    test = [example("t", "test_db", question="How many cars?")]
-    train = [example("1", "test_db"), example("2", "other", question="how many cars"), example("3", "other")]
-    kept, met = drop_contaminated(train, test)
-    assert [e.id for e in kept] == ["3"]
-    assert met == ["1", "2"]
+def test_rows_of_a_database_are_divided_with_every_stratum_in_its_share() -> None:
+    rows = rows_of_one_database(1200)
+    splits = assign_splits(rows, BY_ROW, {})
+    for difficulty, share in (("easy", 0.25), ("medium", 0.25), ("hard", 0.5)):
+        for bucket in range(3):
+            stratum = [i for i, e in enumerate(rows) if e.difficulty == difficulty and i % 3 == bucket]
+            test = sum(splits[split_key(rows[i], BY_ROW)] == "test" for i in stratum)
+            assert abs(test - 0.2 * 1200 * share / 3) <= 1
+
+
+def test_rows_with_one_query_are_never_parted() -> None:
+    twice = [example(f"{i}{way}", sql=f"SELECT a FROM t WHERE a = {i}{way}") for i in range(50) for way in ("", " ;")]
+    splits = assign_splits(twice, BY_ROW, {})
+    assert len(splits) == 50
+    assert set(splits.values()) == {"train", "validation", "test"}
+
+
+def test_new_rows_move_no_old_ones() -> None:
+    before = assign_splits(rows_of_one_database(100), BY_ROW, {})
+    assert before.items() <= assign_splits(rows_of_one_database(900), BY_ROW, before).items()
+
+
+def test_an_old_test_database_stays_one_when_rows_are_divided_from_now_on() -> None:
+    assert set(assign_splits(rows_of_one_database(20), BY_ROW, {"d": "test"}).values()) == {"test"}
+    divided = assign_splits(rows_of_one_database(20), BY_ROW, {})
+    with pytest.raises(UserError, match="rows of database d were divided"):
+        assign_splits(rows_of_one_database(20), SplitSpec(), divided)
+
+
+def test_strata_are_for_rows_alone() -> None:
+    with pytest.raises(ValueError, match="needs by: row"):
+        SplitSpec(stratify=("difficulty",))
+    with pytest.raises(ValueError, match="leave nothing for training"):
+        SplitSpec(test_share=0.7, validation_share=0.3)
 
 
 def test_a_dataset_accounts_for_every_row(tmp_path: Path) -> None:
     splits = {"train": [example("1", "a")], "validation": [], "test": [example("2", "b")]}
-    accounting = Accounting(rows=5, kept=2, quarantined=1, duplicate=1, contaminated=1)
+    accounting = Accounting(rows=6, kept=2, quarantined=1, duplicate=1, contaminated=1, unused=1)
     manifest = write_dataset(tmp_path / "one", splits, {"a": "train", "b": "test"}, accounting, {"duplicate": ["3"]})
     assert read_manifest(tmp_path / "one") == manifest
     assert read_examples(tmp_path / "one" / "test.jsonl") == splits["test"]
     again = write_dataset(tmp_path / "two", splits, {"a": "train", "b": "test"}, accounting, {})
     assert again.fingerprint == manifest.fingerprint
     lost = accounting.model_copy(update={"quarantined": 0})
-    with pytest.raises(UserError, match="5 rows came in but 4"):
+    with pytest.raises(UserError, match="6 rows came in but 5"):
         write_dataset(tmp_path / "three", splits, {}, lost, {})

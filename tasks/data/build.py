@@ -1,0 +1,66 @@
+"""From rows that passed validation to the splits of a dataset: dedupe, divide, decontaminate, mix; all are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.data.dataset import Accounting
+from tasks.data.dedupe import CONTAMINATIONS, TestRows, drop_contaminated, drop_duplicates
+from tasks.data.example import Example
+from tasks.data.mixture import Mixed, mix
+from tasks.data.spec import DataSpec, source_shares
+from tasks.data.splits import SPLITS, assign_splits, split_key
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """The splits, and where the other rows went: ids of `duplicate`, and of contaminated rows by what they share."""
+
+    splits: dict[str, list[Example]]
+    assignment: dict[str, str]
+    duplicate: list[str]
+    contaminated: dict[str, list[str]]
+    mixed: Mixed
+
+    @property
+    def dropped(self) -> dict[str, list[str]]:
+        """Ids of all rows that are in no split, by why they went."""
+        met = [id for ids in self.contaminated.values() for id in ids]
+        return {"duplicate": self.duplicate, "contaminated": met, "unused": self.mixed.unused}
+
+    def accounting(self, rows: int, quarantined: int, reasons: Mapping[str, int]) -> Accounting:
+        """The account of `rows` records, `quarantined` of which never came here."""
+        gone = {reason: len(ids) for reason, ids in self.dropped.items()}
+        return Accounting(
+            rows=rows,
+            kept=self.mixed.distinct + sum(len(self.splits[split]) for split in SPLITS if split != "train"),
+            quarantined=quarantined,
+            reasons=dict(reasons),
+            contaminations={reason: len(ids) for reason, ids in self.contaminated.items() if ids},
+            **gone,
+        )
+
+
+def divide(examples: Sequence[Example], spec: DataSpec, before: Mapping[str, str]) -> Divided:
+    """The splits of `examples`; `before` is last night's assignment.
+
+    Splits come first, so that no repeat of a training row is ever validated or tested on; then training and validation
+    are cleaned of what they share with test rows; what is left for training is mixed. Raises UserError for splits or
+    weights that contradict the data.
+    """
+    unique, duplicates = drop_duplicates(examples)
+    assignment = assign_splits(unique, spec.splits, before)
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for example in unique:
+        splits[assignment[split_key(example, spec.splits)]].append(example)
+    test = TestRows(splits["test"], spec.decontaminate, by_database=spec.splits.by == "database")
+    contaminated: dict[str, list[str]] = {reason: [] for reason in CONTAMINATIONS}
+    for split in ("train", "validation"):
+        found = drop_contaminated(splits[split], test)
+        splits[split] = found.kept
+        for reason, ids in found.dropped.items():
+            contaminated[reason] += ids
+    mixed = mix(splits["train"], spec.mixture, source_shares(spec.sources))
+    splits["train"] = mixed.rows
+    return Divided(splits, assignment, duplicates, contaminated, mixed)
