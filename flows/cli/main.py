@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, generate, models, nights, releases
+from flows.cli import data, generate, models, nights, profile, releases
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ def _options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.
 nights.register(app)
 data.register(app)
 generate.register(app)
+profile.register(app)
 releases.register(app)
 models.register(app)
 

@@ -35,8 +35,8 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
-    commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score", "generate")
-    for command in commands:
+    commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
+    for command in (*commands, "generate", "profile"):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 
@@ -55,6 +55,8 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["generate", "--database", "missing.sqlite", "--out", "pairs.jsonl"], "missing.sqlite"),
         (["generate", "--database", "mysql://host/db", "--out", "pairs.jsonl"], "postgresql://"),
         (["generate", "--database", "x.sqlite", "--out", "nowhere/pairs.jsonl"], "no folder nowhere"),
+        (["profile", "missing.jsonl", "--json"], "missing.jsonl"),
+        (["profile", "missing.jsonl"], "--out report.html"),
         (["promote", "1"], "needs --approve"),
         (["retrain", "--nonsense"], "--nonsense"),
     ],

@@ -1,0 +1,74 @@
+"""The command that shows what a data set holds: profile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(profile)
+
+
+def profile(
+    data: Annotated[str, typer.Argument(help="File, glob, folder or s3:// url: .jsonl, .json, .csv, .parquet.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Count tokens as this model does: hf:, path:, wheel: reference.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
+) -> None:
+    """Show what data hold: sources, databases, SQL, lengths, words, repeats, examples; one page, and JSON.
+
+    Example: nightshift profile train.jsonl --out report.html
+    """
+    if out is None and not as_json:
+        raise UserError("profile needs --out report.html, or --json, or both")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    from flows.cli.show import progress_bars
+    from infra.progress import emit
+    from tasks.data.ingest import read_sources
+    from tasks.data.profile import count_signs, profile_examples
+    from tasks.data.profile_page import render_profile
+    from tasks.data.sources import FileSource
+
+    examples, bad = read_sources([FileSource(path=data)])
+    name, count = ("words and signs", count_signs) if model is None else (model, _tokenizer(model))
+    with progress_bars(enabled=sys.stderr.isatty()):
+        found = profile_examples(
+            data, examples, bad, tokenizer=name, count_tokens=count, progress=lambda n, of: emit("profile", "", n, of)
+        )
+    if out is not None:
+        waiting = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        waiting.write_text(render_profile(found), encoding="utf-8")
+        os.replace(waiting, out)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        print(f"{found.rows:,} rows of {found.database_count:,} databases, {found.unreadable:,} unreadable: {out}")
+
+
+def _tokenizer(model: str) -> Callable[[Sequence[str]], list[int]]:
+    from infra.settings import load_settings
+    from tasks.models.resolve import resolve_model
+
+    local = resolve_model(model, load_settings().models_path)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(local.path, trust_remote_code=False)
+
+    def count(texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+    return count
