@@ -6,7 +6,9 @@ Runs on `cpu`. Repeating it after a crash at any point leaves what one undisturb
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -29,6 +31,8 @@ from registry.gates import GateOutcome
 from registry.integrity import Taught, integrity_outcomes
 from registry.judging import Evidence, judge_gates
 from registry.ledger import Ledger
+from registry.manifest import make_manifest
+from registry.package import pack_release
 from registry.regression import fixed_examples
 from registry.releases import Release, attach_verdict, attached_verdict, get_release, register_candidate
 from registry.verdict import Verdict, decide
@@ -67,15 +71,23 @@ def register(night: Night) -> Release:
     trained = Ref.model_validate((night.outcome("train") or {})["adapter"])
     folder = night.store.get_tree(trained.key, night.work / "adapter-fetched") / "adapter"
     dataset = (night.outcome("prepare") or {})["dataset"]["fingerprint"]
-    lineage = night.lineage() | {"dataset": dataset, "stage_key": trained.key}
-    return register_candidate(
-        night.recipe.release.name,
-        night_run(night),
-        folder,
-        night.id,
-        {f"nightshift.{key}": value for key, value in lineage.items()},
-        f"{night.recipe.description or night.recipe.name}; night {night.id}, dataset {dataset}",
-    )
+    manifest = make_manifest(folder, night.recipe.model, night.recipe.evaluation.max_new_tokens)
+    lineage = night.lineage() | {
+        "dataset": dataset,
+        "stage_key": trained.key,
+        "base_revision": manifest.base_revision,
+        "tokenizer_hash": manifest.tokenizer_hash,
+        "prompt_hash": manifest.prompt_hash,
+    }
+    with tempfile.TemporaryDirectory(dir=night.work) as scratch:
+        return register_candidate(
+            night.recipe.release.name,
+            night_run(night),
+            pack_release(Path(scratch) / "release", folder, manifest, lineage),
+            night.id,
+            {f"nightshift.{key}": value for key, value in lineage.items()},
+            f"{night.recipe.description or night.recipe.name}; night {night.id}, dataset {dataset}",
+        )
 
 
 @task(task_run_name="judge gates", cache_policy=NO_CACHE)

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".nightshift"), description="folder of the embedded default")
     store: str = Field("", description="store url: a folder or s3://bucket/prefix; default HOME/store")
+    feedback: str = Field(
+        "", description="where feedback lands: a folder or s3://bucket/prefix; default STORE/feedback"
+    )
     artifacts: str = Field(
         "", description="where MLflow keeps files when it is a plain database; default HOME/mlartifacts"
     )
@@ -47,9 +50,18 @@ class Settings(BaseSettings):
         """The embedded MLflow database."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
+    @property
+    def store_url(self) -> str:
+        """Where the store is: a folder or `s3://bucket/prefix`."""
+        return self.store or str(self.root / "store")
+
     def open_store(self) -> Store:
         """The store these settings name."""
-        return open_store(self.store or str(self.root / "store"))
+        return open_store(self.store_url)
+
+    def open_feedback(self) -> Store:
+        """The store that feedback is written to (see `tasks.data.feedback`)."""
+        return open_store(self.feedback or f"{self.store_url.rstrip('/')}/feedback")
 
 
 def load_settings() -> Settings:

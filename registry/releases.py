@@ -1,8 +1,8 @@
 """Releases in MLflow's model registry: candidates, their verdicts, and the adapter files behind a version.
 
-A version is one adapter. Its files lie in its night's run under `adapter/<hash>/`, so that a night repeated by force
-cannot overwrite what an older version points at; its hash, night and verdict are tags of the version. No MLmodel file
-is written: these adapters are loaded by `tasks.models`, and a folder of exactly the adapter's files keeps its hash.
+A version is one adapter, in an MLflow model folder (`registry.package`) or alone. Its files lie in its night's run
+under `adapter/<hash>/`, so that a night repeated by force cannot overwrite what an older version points at; its hash
+(of the adapter's own files), night and verdict are tags of the version.
 Limits: MLflow cannot set an alias on a condition, so nothing here decides what Production is (see `registry.ledger`).
 """
 
@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +24,7 @@ from infra.errors import NightshiftError, UserError
 from infra.hashing import fingerprint_of_folder
 from registry.gates import Status
 from registry.ledger import check_name
+from registry.package import adapter_of
 from registry.verdict import Verdict, VerdictAltered, check
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class ReleaseRow(BaseModel):
 
 
 def register_candidate(
-    name: str, run_id: str, adapter_folder: Path, night: str, tags: Mapping[str, str], description: str
+    name: str, run_id: str, folder: Path, night: str, tags: Mapping[str, str], description: str
 ) -> Release:
-    """Upload an adapter folder to the run and register it as the next version of `name`.
+    """Upload a packed release, or a bare adapter folder, to the run and register it as the next version of `name`.
 
     The same night and adapter give the same version again, so a night that broke off here can be repeated.
     Raises UserError for a missing or empty folder.
@@ -87,9 +88,10 @@ def register_candidate(
     check_name(name)
     if not re.fullmatch(r"[\w.:-]+", night):
         raise UserError(f"night key {night!r}: use letters, digits, '.', ':', '_' and '-'")
-    if not adapter_folder.is_dir() or not any(adapter_folder.iterdir()):
-        raise UserError(f"{adapter_folder} holds no adapter; train before registering")
-    adapter_hash, client = fingerprint_of_folder(adapter_folder), tracking.client()
+    adapter = adapter_of(folder)
+    if not adapter.is_dir() or not any(adapter.iterdir()):
+        raise UserError(f"{folder} holds no adapter; train before registering")
+    adapter_hash, client = fingerprint_of_folder(adapter), tracking.client()
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -100,7 +102,7 @@ def register_candidate(
     if known:
         return _release(min(known, key=lambda version: int(version.version)))
     place = f"adapter/{adapter_hash}"
-    tracking.log_folder(run_id, adapter_folder, place)
+    tracking.log_folder(run_id, folder, place)
     version = client.create_model_version(
         name,
         source=f"{client.get_run(run_id).info.artifact_uri}/{place}",
@@ -190,10 +192,19 @@ def list_releases(name: str | None = None) -> list[ReleaseRow]:
 
 
 def download_adapter(name: str, version: str, target: Path) -> Path:
-    """Fetch a version's files into the folder `target` (made; must be empty) and return it.
+    """Fetch a version's adapter into the folder `target` (made; must be empty) and return it.
 
     Raises AdapterChanged when the files are not those that were registered; `target` then holds nothing.
     """
+    return _download(name, version, target, adapter_of)
+
+
+def download_release(name: str, version: str, target: Path) -> Path:
+    """Fetch all of a version's files, as they were packed, into `target`; otherwise like `download_adapter`."""
+    return _download(name, version, target, lambda folder: folder)
+
+
+def _download(name: str, version: str, target: Path, part: Callable[[Path], Path]) -> Path:
     from mlflow.artifacts import download_artifacts
 
     if target.exists() and any(target.iterdir()):
@@ -206,14 +217,14 @@ def download_adapter(name: str, version: str, target: Path) -> Path:
     # Beside the target, so that the checked folder is moved into place and never half there.
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         files = Path(download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=tracking.tracking_uri()))
-        found = fingerprint_of_folder(files)
+        found = fingerprint_of_folder(adapter_of(files))
         if found != release.adapter_hash:
             raise AdapterChanged(
                 f"{name} version {version}: files are {found}, registered were {release.adapter_hash}; do not use it"
             )
         if target.exists():
             target.rmdir()
-        shutil.move(files, target)
+        shutil.move(part(files), target)
     return target
 
 

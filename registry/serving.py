@@ -1,37 +1,29 @@
-"""Asking the adapter in Production: the schema is read from the database, the SQL is shown, then run read-only.
+"""Asking the adapter in Production: which release that is, its files on this machine, and one question's whole answer.
 
-The ledger says which version serves; its files are fetched once, checked against their hash, and kept by it. A missing
-adapter is an error: the base model never answers in its place.
+The ledger says which version serves. Its files are fetched once, checked against their hash, and kept by it. The
+schema is read from the database, the SQL is written by `registry.answering` and then run read-only, within limits.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
 from infra.settings import Settings
 from infra.store import Store
-from registry.ledger import Ledger
-from registry.releases import download_adapter, get_release
-from tasks.data.prompts import Prompter, PromptSpec
-from tasks.models.generation import generate
-from tasks.models.loading import load_adapter, load_base, load_tokenizer
-from tasks.models.resolve import resolve_model
-from tasks.sql.executor import Execution, Limits, run_readonly
-from tasks.sql.extraction import extract_sql
-from tasks.sql.introspection import database_schema
+from registry.answering import Answerer, Ask, Written, load_release
+from registry.ledger import Ledger, LedgerEntry
+from registry.package import ARTIFACTS
+from registry.releases import download_release
+from tasks.sql.databases import Database, Script, plain_rows
+from tasks.sql.executor import Execution, Limits
+from tasks.sql.explain import explain
+from tasks.sql.judgement import safe_text
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What one question came to: the SQL, and its rows after running it."""
-
-    release: str
-    version: str
-    sql: str
-    execution: Execution
+SCHEMA_VERSION = 1
 
 
 def release_in_production(store: Store, name: str | None) -> str:
@@ -46,33 +38,116 @@ def release_in_production(store: Store, name: str | None) -> str:
     return name or known[0]
 
 
-class Production:
-    """The model that serves a release: base, adapter and prompt format of the ledger's head, loaded once."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A release loaded for answering, with the ledger entry that put it into Production."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        store = settings.open_store()
-        head = Ledger(store, name).head()
-        if head is None:
-            raise UserError(f"release {name!r} has nothing in Production yet: run `nightshift retrain` first")
-        self.name, self.version = name, head.version
-        folder = settings.root / "serving" / head.adapter_hash
-        if not folder.is_dir():
-            download_adapter(name, head.version, folder)
-        base = resolve_model(get_release(name, head.version).tags["nightshift.base_model"], settings.models_path)
-        tokenizer = load_tokenizer(base.path)
-        self._prompter = Prompter(PromptSpec.model_validate_json((folder / "prompt.json").read_text()), tokenizer)
-        self._tokenizer: Any = tokenizer
-        self._model: Any = load_adapter(load_base(base.path), folder)
+    release: str
+    entry: LedgerEntry
+    answerer: Answerer
 
-    def sql(self, question: str, schema: str, max_new_tokens: int = 128) -> str:
-        """The SQL for a question over a schema given as DDL."""
-        prompt = self._prompter.render(schema, question)
-        return extract_sql(generate(self._model, self._tokenizer, [prompt], max_new_tokens)[0].text)
+    @property
+    def version(self) -> str:
+        """The registered version."""
+        return self.entry.version
 
-    def ask(self, question: str, database: Path, limits: Limits) -> Answer:
-        """The SQL for a question over a SQLite file, and its rows; the file is never written.
 
-        Raises UserError when the file is no SQLite database or has no tables.
-        """
-        sql = self.sql(question, database_schema(database))
-        return Answer(self.name, self.version, sql, run_readonly(database, sql, limits))
+def load_production(settings: Settings, name: str, say: Callable[[str], None] = lambda _: None) -> Served:
+    """Load what the ledger's head names, fetching its files when they are not here yet.
+
+    Raises UserError when nothing is in Production, AdapterChanged or Incompatible when it cannot be trusted.
+    """
+    entry = Ledger(settings.open_store(), name).head()
+    if entry is None:
+        raise UserError(f"release {name!r} has nothing in Production yet: run `nightshift retrain` first")
+    return load_entry(settings, name, entry, say)
+
+
+def load_entry(
+    settings: Settings, name: str, entry: LedgerEntry, say: Callable[[str], None] = lambda _: None
+) -> Served:
+    """Load the version that a ledger entry put into Production."""
+    folder = settings.root / "serving" / f"{name}-{entry.version}-{entry.adapter_hash}"
+    if not folder.is_dir():
+        say(f"fetching {name} version {entry.version}")
+        download_release(name, entry.version, folder)
+    return Served(name, entry, load_release(folder / ARTIFACTS, settings.models_path, say))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one question came to. `named`: asked of a database, not of a pasted schema (`setup` holds its INSERTs)."""
+
+    id: str
+    release: str
+    version: str
+    question: str
+    evidence: str
+    database: str
+    schema: str
+    setup: str
+    named: bool
+    written: Written
+    execution: Execution | None
+    plan: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """The SQL as the model wrote it."""
+        return self.written.sql
+
+    def document(self, most_rows: int = 1000, explained: bool = False) -> dict[str, Any]:
+        """The answer as JSON: `status` is None when the SQL was not run; at most `most_rows` rows are shown."""
+        ran = self.execution
+        rows = ran.rows if ran else []
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "answer_id": self.id,
+            "release": self.release,
+            "version": self.version,
+            "question": self.question,
+            "database": self.database,
+            "sql": safe_text(self.sql),
+            "valid": self.written.valid,
+            "reason": safe_text(self.written.reason),
+            "status": ran.status if ran else None,
+            "message": safe_text(ran.message) if ran else "",
+            "columns": [safe_text(name) for name in ran.columns] if ran else [],
+            "rows": plain_rows(rows[:most_rows]),
+            "row_count": len(rows),
+            "seconds": {"generate": round(self.written.seconds, 4), "run": round(ran.seconds, 4) if ran else 0.0},
+        }
+        if explained:
+            document |= {"explanation": explain(self.sql), "plan": list(self.plan)}
+        return document
+
+
+def finish_answer(
+    served: Served,
+    ask: Ask,
+    written: Written,
+    database: Database,
+    limits: Limits,
+    *,
+    run: bool = True,
+    explained: bool = False,
+) -> Answer:
+    """Run what was written on the database, and ask it for its plan. Raises UserError when it cannot be reached."""
+    execution = database.run(written.sql, limits) if run and written.sql else None
+    if run and not written.sql:
+        execution = Execution("syntax_error", message=written.reason)
+    plan = tuple(database.plan(written.sql)) if explained and written.sql else ()
+    return Answer(
+        id=secrets.token_hex(8),
+        release=served.release,
+        version=served.version,
+        question=ask.question,
+        evidence=ask.evidence,
+        database=database.name,
+        schema=ask.schema,
+        setup=database.setup,
+        named=not isinstance(database, Script),
+        written=written,
+        execution=execution,
+        plan=plan,
+    )

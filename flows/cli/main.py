@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, generate, models, nights, profile, releases
+from flows.cli import data, feedback, generate, models, nights, profile, releases, serve
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ generate.register(app)
 profile.register(app)
 releases.register(app)
 models.register(app)
+feedback.register(app)
+serve.register(app)
 
 
 def main() -> None:

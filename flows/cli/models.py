@@ -1,15 +1,11 @@
-"""Commands that use a model or judge its answers: ask."""
+"""Commands that use a model: ask."""
 
 from __future__ import annotations
 
 import json
-import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from infra.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,42 +15,52 @@ def register(app: typer.Typer) -> None:
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in words.")],
-    database: Annotated[Path, typer.Option("--database", help="SQLite file to ask; it is only read.")],
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database", metavar="FILE|URL", help="SQLite file or postgresql://USER@HOST/NAME; it is only read."
+        ),
+    ],
     release: Annotated[str | None, typer.Option(help="Registered model; needed when there are several.")] = None,
+    evidence: Annotated[str, typer.Option(help="A hint for the model, such as what a column means.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what the SQL does, and how the database runs it.")
+    ] = False,
+    rows: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows the SQL may return.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Deadline of the SQL.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print SQL and rows as JSON.")] = False,
 ) -> None:
     """Answer a question with the adapter in Production: the SQL, and its rows.
 
-    Exit code 1 when the SQL does not run.
+    The schema is read from the database; the SQL is run read-only. Exit code 1 when it does not run. Say whether the
+    answer was right with `nightshift feedback`.
 
-    Example: nightshift ask "How many singers are from France?" --database concerts.sqlite
+    Example: nightshift ask "How many singers are from France?" --database concerts.sqlite --explain
     """
-    if not database.is_file():
-        raise UserError(f"no database file {database}")
-    from flows.cli.connect import connected
+    from tasks.sql.databases import connect_database
 
+    opened = connect_database(database)
+    schema = opened.schema()  # what is wrong with the database shows before the slow imports
+    from flows.cli.connect import connected, quiet_model
+
+    quiet_model()
     settings = connected()
-    from registry.serving import Production, release_in_production
+    from registry.answering import Ask
+    from registry.answers import remember
+    from registry.serving import finish_answer, load_production, release_in_production
     from tasks.sql.executor import Limits
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    name = release_in_production(settings.open_store(), release)
-    answer = Production(settings, name).ask(question, database, Limits(rows=1000))
-    execution = answer.execution
+    served = load_production(settings, release_in_production(settings.open_store(), release))
+    asked = Ask(question, schema, evidence)
+    [written] = served.answerer.answer([asked])
+    limits = Limits(rows=rows, seconds=seconds)
+    answer = finish_answer(served, asked, written, opened, limits, explained=explain)
+    remember(settings, answer)
+    document = answer.document(explained=explain)
     if as_json:
-        document = {
-            "release": answer.release,
-            "version": answer.version,
-            "question": question,
-            "sql": answer.sql,
-            "status": execution.status,
-            "message": execution.message,
-            "columns": list(execution.columns),
-            "rows": [[cell if not isinstance(cell, bytes) else cell.hex() for cell in row] for row in execution.rows],
-        }
         print(json.dumps(document, indent=2))
     else:
         from flows.cli.show import show_answer
 
-        show_answer(answer.sql, execution, f"{answer.release} version {answer.version}")
-    raise typer.Exit(0 if execution.status == "ok" else 1)
+        show_answer(document)
+    raise typer.Exit(0 if document["status"] == "ok" else 1)

@@ -162,20 +162,22 @@ def _footer(console: Console, outcome: dict[str, Any]) -> None:
         console.print(f"  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def show_answer(sql: str, execution: Any, origin: str) -> None:
-    """SQL, highlighted, and the rows it returned or why it did not run."""
+def show_answer(answer: dict[str, Any]) -> None:
+    """SQL, highlighted, what it does if that was asked for, and the rows it returned or why it did not run."""
     from rich.syntax import Syntax
 
     console = Console()
-    console.print(
-        Panel(Syntax(sql, "sql", word_wrap=True, background_color="default"), title=origin, title_align="left")
-    )
-    if execution.status == "ok":
-        shown = execution.rows[:50]
-        table(
-            f"{len(execution.rows)} row(s)" + (", first 50" if len(execution.rows) > 50 else ""),
-            execution.columns,
-            shown,
-        )
+    sql = Syntax(answer["sql"], "sql", word_wrap=True, background_color="default")
+    console.print(Panel(sql, title=f"{answer['release']} version {answer['version']}", title_align="left"))
+    for title, lines in (("what it does", answer.get("explanation")), ("how it is run", answer.get("plan"))):
+        if lines:
+            console.print(f"[bold]{title}[/]")
+            for line in lines:
+                console.print(f"  {line}", markup=False, highlight=False)
+    if answer["status"] == "ok":
+        count = answer["row_count"]
+        shown = answer["rows"][:50]
+        table(f"{count} row(s)" + (", first 50" if count > 50 else ""), answer["columns"], shown)
     else:
-        console.print(f"[red]{execution.status}[/]: {escape(execution.message)}")
+        console.print(f"[red]{answer['status']}[/]: {escape(answer['message'])}")
+    console.print(f"[dim]right or wrong? nightshift feedback {answer['answer_id']} --right[/]", highlight=False)

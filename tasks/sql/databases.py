@@ -23,10 +23,10 @@ from tasks.sql.judgement import safe_text
 
 
 class Database(ABC):
-    """A database that can be asked. `name` is shown to people; `dialect` is what it speaks, as sqlglot calls it."""
+    """A database that can be asked. `name` is shown to people; `setup` holds the INSERTs of a pasted one."""
 
     name: str
-    dialect: str = "sqlite"
+    setup: str = ""
 
     @abstractmethod
     def schema(self) -> str:
@@ -64,17 +64,17 @@ class Script(Database):
     """CREATE TABLE and INSERT statements, run in memory anew for every question."""
 
     def __init__(self, schema: str, setup: str = "", name: str = "pasted schema") -> None:
-        self._schema, self._setup, self.name = schema, setup, name
+        self._schema, self.setup, self.name = schema, setup, name
 
     def schema(self) -> str:
         return self._schema
 
     def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Execution:
-        with closing(open_database(self._schema, self._setup, limits=limits)) as connection:
+        with closing(open_database(self._schema, self.setup, limits=limits)) as connection:
             return run_query(connection, sql, limits)
 
     def plan(self, sql: str) -> list[str]:
-        with closing(open_database(self._schema, self._setup)) as connection:
+        with closing(open_database(self._schema, self.setup)) as connection:
             return _plan(connection, sql)
 
 

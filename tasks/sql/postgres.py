@@ -43,8 +43,6 @@ _STATUS: dict[str, Status] = {  # SQLSTATE, https://www.postgresql.org/docs/curr
 class Postgres(Database):
     """A PostgreSQL database; a connection is opened for each question and closed behind it."""
 
-    dialect = "postgres"
-
     def __init__(self, url: str) -> None:
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError

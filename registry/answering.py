@@ -1,0 +1,108 @@
+"""From a question and a schema to SQL, with one release's adapter: the only place where serving calls the model.
+
+`ask`, `serve` and the pyfunc model all answer through `Answerer`, so that they answer alike. A missing or misfitting
+adapter is an error: the base model never answers in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+from registry.manifest import FILE, Manifest, check_manifest, read_manifest, read_prompt
+from tasks.data.prompts import Prompter
+from tasks.data.schema import parse_schema, render_ddl
+from tasks.models.generation import Generation, generate
+from tasks.models.loading import load_adapter, load_base, load_tokenizer
+from tasks.models.resolve import resolve_model
+from tasks.sql.executor import Limits, open_database, run_query
+from tasks.sql.extraction import extract_sql
+
+ADAPTER = "adapter"
+_CHECK = Limits(seconds=1.0, rows=1000, memory_mb=512)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question over a schema given as CREATE TABLE statements."""
+
+    question: str
+    schema: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The SQL that answers one question. `valid`: SQLite runs it, as a query, on the schema without rows."""
+
+    sql: str
+    valid: bool
+    reason: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Answerer:
+    """A loaded release: base model, adapter and prompt format. For one thread at a time."""
+
+    def __init__(self, base: Path, adapter: Path, manifest: Manifest) -> None:
+        tokenizer = load_tokenizer(base)
+        check_manifest(manifest, adapter, tokenizer)
+        self.manifest = manifest
+        self._prompter = Prompter(read_prompt(adapter), tokenizer)
+        self._tokenizer: Any = tokenizer
+        self._model: Any = load_adapter(load_base(base), adapter)
+
+    def prompt(self, ask: Ask) -> str:
+        """The text the model is given; raises UserError when the schema is unreadable or does not fit."""
+        return self._prompter.render(ask.schema, ask.question, ask.evidence)
+
+    def answer(self, asks: Sequence[Ask], batch_size: int = 32) -> list[Written]:
+        """The SQL for each question, in order; one that cannot be asked is invalid with its reason, never an error."""
+        prompts: dict[int, str] = {}
+        answers: dict[int, Written] = {}
+        for number, ask in enumerate(asks):
+            try:
+                prompts[number] = self.prompt(ask)
+            except UserError as error:
+                answers[number] = Written("", False, str(error))
+        for number, made in zip(prompts, self._generate(list(prompts.values()), batch_size), strict=True):
+            sql = extract_sql(made.text)
+            reason = why_invalid(sql, asks[number].schema)
+            answers[number] = Written(sql, not reason, reason, made.tokens, made.seconds)
+        return [answers[number] for number in range(len(asks))]
+
+    def _generate(self, prompts: list[str], batch_size: int) -> list[Generation]:
+        if not prompts:
+            return []
+        return generate(self._model, self._tokenizer, prompts, self.manifest.max_new_tokens, batch_size)
+
+
+def why_invalid(sql: str, schema: str) -> str:
+    """Why SQLite cannot run `sql` as a query on the empty tables of `schema`; empty when it can."""
+    if not sql:
+        return "the model wrote no SQL"
+    try:
+        connection = open_database(schema, limits=_CHECK)
+    except UserError:
+        try:  # a schema of another dialect, as SQLite would write it
+            connection = open_database(render_ddl(parse_schema(schema)), limits=_CHECK)
+        except UserError as error:
+            return str(error)
+    with closing(connection):
+        found = run_query(connection, sql, _CHECK)
+    return "" if found.status == "ok" else f"{found.status}: {found.message}"
+
+
+def load_release(folder: Path, models: Path, say: Callable[[str], None] = lambda _: None) -> Answerer:
+    """Load a release from its folder (`manifest.json` and `adapter/`), its base model fetched into `models` if need be.
+
+    Raises Incompatible when the release does not fit what is here.
+    """
+    manifest = read_manifest(folder / FILE)
+    base = resolve_model(manifest.base_model, models, say)
+    return Answerer(base.path, folder / ADAPTER, manifest)
