@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,9 @@ class Settings(BaseSettings):
     )
     artifacts: str = Field(
         "", description="where MLflow keeps files when it is a plain database; default HOME/mlartifacts"
+    )
+    unsanctioned: Literal["flag", "revert"] = Field(
+        "flag", description="what `check` and `status` do about a version set to Production without a passed verdict"
     )
     models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
 

@@ -191,6 +191,12 @@ def list_releases(name: str | None = None) -> list[ReleaseRow]:
     return rows
 
 
+def registered_names() -> list[str]:
+    """Names of the models that hold a version of ours; a shared MLflow holds other people's models, too."""
+    found = _pages(tracking.client().search_model_versions, f"tags.`{HASH_TAG}` LIKE '%'")
+    return sorted({version.name for version in found})
+
+
 def download_adapter(name: str, version: str, target: Path) -> Path:
     """Fetch a version's adapter into the folder `target` (made; must be empty) and return it.
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, feedback, generate, models, nights, profile, releases, serve
+from flows.cli import data, feedback, generate, models, nights, profile, releases, serve, watch
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ data.register(app)
 generate.register(app)
 profile.register(app)
 releases.register(app)
+watch.register(app)
 models.register(app)
 feedback.register(app)
 serve.register(app)

@@ -1,0 +1,130 @@
+"""Commands that look at releases: status, diff."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from infra.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(status)
+    app.command()(diff)
+
+
+def status(
+    release: Annotated[str | None, typer.Argument(help="Registered model; all when absent.")] = None,
+    take_back: Annotated[
+        bool,
+        typer.Option("--take-back", help="Give Production back where somebody set it without a passed verdict."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Say what is in Production, since when, why and by whom; who waits for approval; and where reality differs.
+
+    Repairs what MLflow shows. Exit code 1 when something is wrong with Production itself.
+
+    Example: nightshift status --json
+    """
+    from flows.cli.connect import connected
+    from flows.watching import look
+
+    settings = connected()
+    seen = look(settings, [release] if release else None, take_back or settings.unsanctioned == "revert")
+    if as_json:
+        print(json.dumps({"schema_version": 1, "releases": seen}, indent=2))
+    else:
+        _show_status(seen)
+    if any(finding["level"] == "error" for one in seen for finding in one["findings"]):
+        raise typer.Exit(1)
+
+
+def _show_status(seen: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from flows.cli.show import table
+
+    rows = []
+    for one in seen:
+        now = one["production"] or dict.fromkeys(("version", "time", "actor", "action", "reason"))
+        rows.append((one["release"], now["version"], one["previous"], now["time"], now["actor"], now["reason"]))
+    table("Production", ("release", "version", "before", "since", "by", "why"), rows)
+    waiting = [r for one in seen for r in one["awaiting_approval"]]
+    if waiting:
+        columns = ("release", "version", "reason", "deadline")
+        table("Awaiting approval", columns, [[r[c] for c in columns] for r in waiting])
+    console = Console()
+    for one in seen:
+        if one["adopted"]:
+            console.print(
+                f"[cyan]adopted[/] {escape(one['release'])}: Production was set in MLflow; it is in the ledger"
+            )
+        for finding in one["findings"]:
+            colour = "red" if finding["level"] == "error" else "yellow"
+            console.print(f"[{colour}]{finding['level']}[/] {escape(finding['release'])}: {escape(finding['summary'])}")
+            console.print(f"  {escape(finding['resolution'])}")
+    if not any(one["findings"] for one in seen):
+        console.print("no drift")
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="Version before.")],
+    b: Annotated[str, typer.Argument(help="Version after.")],
+    release: Annotated[str | None, typer.Option(help="Registered model; needed when there are several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare two versions: data, recipe, metrics, slices, and the examples that changed sides.
+
+    Example: nightshift diff 3 4
+    """
+    from flows.cli.connect import connected
+    from registry.diff import diff_versions
+    from registry.releases import list_releases
+
+    store = connected().open_store()
+    rows = list_releases(release)
+    names = sorted({r.name for r in rows if r.version == a} & {r.name for r in rows if r.version == b})
+    if len(names) != 1:
+        found = ", ".join(names) or "none has both"
+        raise UserError(f"versions {a} and {b} of which release? choose with --release: {found}")
+    found = diff_versions(store, names[0], a, b)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show_diff(found)
+
+
+def _show_diff(found: dict[str, Any]) -> None:
+    from flows.cli.show import table
+
+    a, b = f"version {found['a']['version']}", f"version {found['b']['version']}"
+    splits = found["data"]["splits"] or {}
+    table(
+        f"Data: {'the same' if found['data']['same'] else 'changed'}",
+        ("split", a, b, "added", "removed"),
+        [(name, s["a"], s["b"], s["added"], s["removed"]) for name, s in splits.items()],
+    )
+    table("Recipe", ("key", a, b), [(c["key"], json.dumps(c["a"]), json.dumps(c["b"])) for c in found["recipe"]])
+    common = found["examples"]["common"]
+    rows = [
+        (id, f"{m['a']:.3f}", f"{m['b']:.3f}", f"{m['delta']:+.3f}", f"{m['low']:+.3f} to {m['high']:+.3f}")
+        for id, m in found["metrics"].items()
+    ]
+    table(f"Metrics on {common} common examples", ("metric", a, b, "difference", "95% interval"), rows)
+    moved = [
+        (f"{dimension}={value}", f"{s['a']:.3f}", f"{s['b']:.3f}", f"{s['delta']:+.3f}", s["n"])
+        for dimension, values in found["slices"].items()
+        for value, s in values.items()
+        if s["delta"]
+    ]
+    table("Slices that moved", ("slice", a, b, "difference", "examples"), moved)
+    for side in ("fixed", "broken"):
+        examples = found["examples"][side]
+        shown = [(e["question"], e["a_sql"], e["b_sql"]) for e in examples[:10]]
+        more = f", first {len(shown)}" if len(examples) > len(shown) else ""
+        table(f"{side.capitalize()}: {len(examples)} examples{more}", ("question", a, b), shown)
