@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, feedback, generate, models, nights, profile, releases, serve, watch
+from flows.cli import data, feedback, generate, models, nights, profile, releases, scores, serve, watch
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ nights.register(app)
 data.register(app)
 generate.register(app)
 profile.register(app)
+scores.register(app)
 releases.register(app)
 watch.register(app)
 models.register(app)

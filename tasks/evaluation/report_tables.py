@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.evaluation.charts import interval_bar
+from tasks.evaluation.health import HEALTH
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.scorecard import Interval, Role, Scorecard
 from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_bootstrap
@@ -13,11 +14,17 @@ from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_b
 MAIN = "execution_accuracy"
 # Dimensions in the order people ask about them; others follow by name.
 _DIMENSIONS = ("difficulty", "hardness", "clause", "tables", "phrasing", "domain", "source", "database")
-_TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phrasing": "phrasing of the question"}
+TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phrasing": "phrasing of the question"}
 _LONG = 8  # more rows than this are sorted by change
 _SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
 
 Cards = Mapping[Role, Scorecard]
+
+
+def by_importance(dimensions: Iterable[str]) -> list[str]:
+    """Slice dimensions in the order people ask about them."""
+    order = {name: number for number, name in enumerate(_DIMENSIONS)}
+    return sorted(dimensions, key=lambda name: (order.get(name, len(order)), name))
 
 
 def percent(share: float) -> str:
@@ -63,9 +70,8 @@ def slice_tables(cards: Cards, main: Scorecard | None, reference: Scorecard | No
     """
     if main is None:
         return []
-    order = {name: number for number, name in enumerate(_DIMENSIONS)}
     tables = []
-    for name in sorted(main.slices, key=lambda name: (order.get(name, len(order)), name)):
+    for name in by_importance(main.slices):
         values = main.slices[name]
         counts = [metrics[MAIN].n for metrics in values.values() if MAIN in metrics]
         if len(counts) < 2 or max(counts) < 2:
@@ -74,7 +80,7 @@ def slice_tables(cards: Cards, main: Scorecard | None, reference: Scorecard | No
         long = len(rows) > _LONG and reference is not None
         if long:
             rows.sort(key=lambda row: row["fallen"])
-        title = _TITLES.get(name, name.replace("_", " "))
+        title = TITLES.get(name, name.replace("_", " "))
         left_out = max(0, len(rows) - _SLICE_ROWS)
         tables.append({"title": title, "long": long, "rows": rows[:_SLICE_ROWS], "left_out": left_out})
     return tables
@@ -123,6 +129,19 @@ def error_rows(cards: Cards) -> list[dict[str, Any]]:
     return [
         {"name": name.replace("_", " "), "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()]}
         for name in ordered
+    ]
+
+
+def health_rows(cards: Cards) -> list[dict[str, Any]]:
+    """One row a flag of output health that any subject's answers have."""
+    return [
+        {
+            "label": flag.replace("_", " "),
+            "about": about,
+            "cells": [percent(card.health[flag].value) if flag in card.health else "–" for card in cards.values()],
+        }
+        for flag, about in HEALTH.items()
+        if any(flag in card.health and card.health[flag].value > 0 for card in cards.values())
     ]
 
 

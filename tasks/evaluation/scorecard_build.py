@@ -83,7 +83,8 @@ def _judge_all(
     databases: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[Judged]:
-    files = {} if databases is None else {e.db_id: database_file(databases, e.db_id) for e in examples if not e.setup}
+    elsewhere = [e for e in examples if not e.setup and not e.database]
+    files = {} if databases is None else {e.db_id: database_file(databases, e.db_id) for e in elsewhere}
     sqls = [extract_sql(prediction.prediction) for prediction in predictions]
     jobs = [_job(example, sql, files) for example, sql in zip(examples, sqls, strict=True)]
     # The text as it came is run again only where extraction changed more than the space around it.

@@ -8,9 +8,13 @@ import pytest
 
 from tasks.evaluation.metrics import METRICS, SLICED, summarise
 from tasks.evaluation.statistics import (
+    benjamini_hochberg,
     bootstrap_interval,
+    clustered_interval,
+    holm,
     mcnemar_midp,
     paired_bootstrap,
+    sign_flip_p,
     smallest_detectable_gain,
     wilson_interval,
 )
@@ -135,3 +139,41 @@ def test_summaries_use_the_interval_their_metric_asks_for():
     scores = summarise("rougeL", [0.2, 0.4, 0.9])
     assert (scores.low, scores.high) == bootstrap_interval([0.2, 0.4, 0.9])
     assert summarise("runs", []).n == 0
+
+
+def test_holm_and_benjamini_hochberg_give_the_worked_figures():
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert benjamini_hochberg(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == benjamini_hochberg([]) == []
+    assert holm([0.02]) == benjamini_hochberg([0.02]) == [0.02]
+
+
+def test_holm_keeps_false_alarms_rare_where_nothing_differs():
+    rng = random.Random(3)
+    alarms = [
+        sum(min(correct([rng.random() for _ in range(50)])) < 0.05 for _ in range(400)) for correct in (holm, list)
+    ]
+    assert alarms[0] / 400 < 0.09
+    assert alarms[1] / 400 > 0.8
+
+
+def test_the_sign_flip_test_agrees_with_the_exact_count():
+    # All 2**5 sign patterns of these: only all plus and all minus are as far from 0.
+    assert sign_flip_p([0.5, 0.4, 0.3, 0.2, 0.1]) == pytest.approx(2 / 32, abs=0.01)
+    assert sign_flip_p([0.5, -0.5]) == 1.0
+    assert sign_flip_p([0.0, 0.0]) == 1.0
+    assert sign_flip_p([0.3] * 40) < 0.001
+    assert sign_flip_p([0.5, 0.4, 0.3]) == sign_flip_p([0.5, 0.4, 0.3])
+
+
+def test_a_gain_on_one_database_alone_is_less_sure_than_it_looks():
+    differences = [1.0] * 20 + [0.0] * 80
+    places = ["a"] * 20 + [name for name in "bcde" for _ in range(20)]
+    low, high = clustered_interval(differences, places)
+    assert (low, high) == clustered_interval(differences, places)
+    assert low == 0.0
+    assert high > bootstrap_interval(differences)[1]
+    with pytest.raises(ValueError, match="needs one each"):
+        clustered_interval([1.0], [])

@@ -1,0 +1,161 @@
+"""A comparison as rows of text, for its page and for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.data.page import render_page
+from tasks.evaluation.charts import difference_bar, interval_bar
+from tasks.evaluation.compare import FEWEST, MAIN, Comparison, Difference, Pair
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.report_tables import TITLES, by_importance, percent, points, range_text
+
+_TONES = {"better": "up", "worse": "down", "no_difference": "even"}
+_SLICE_ROWS = 40
+_CHANGES = 12
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The comparison as one HTML document."""
+    return render_page("tasks.evaluation", "compare.html.j2", comparison_view(comparison))
+
+
+def comparison_view(comparison: Comparison) -> dict[str, Any]:
+    """Everything `compare.html.j2` needs, by name."""
+    pairs = [_pair(pair) for pair in comparison.pairs]
+    subjects = [
+        {
+            "name": name,
+            "value": percent(interval.value),
+            "range": range_text(interval),
+            "bar": interval_bar(interval.value, interval.low, interval.high, "challenger" if number else "base"),
+        }
+        for number, (name, metrics) in enumerate(comparison.subjects.items())
+        if (interval := metrics.get(MAIN)) is not None
+    ]
+    names = " and ".join(comparison.subjects) if len(pairs) == 1 else f"{len(comparison.subjects)} models"
+    return {"title": f"Comparison of {names}", "subjects": subjects, "pairs": pairs}
+
+
+def sentence(pair: Pair) -> str:
+    """What a pair comes to, in one sentence."""
+    main = pair.metrics.get(MAIN)
+    if main is None:
+        return f"{pair.other} and {pair.reference} share no example whose gold runs."
+    change = f"{points(main.difference)} points of execution accuracy"
+    if main.verdict == "no_difference":
+        return f"{pair.other} against {pair.reference}: {change}, which chance may explain."
+    return f"{pair.other} is {main.verdict} than {pair.reference}: {change}."
+
+
+def notes(pair: Pair) -> list[str]:
+    """The figures behind the sentence."""
+    main = pair.metrics.get(MAIN)
+    if main is None:
+        return []
+    found = [
+        f"{main.n:,} examples that both were asked: {main.wins:,} won, {main.losses:,} lost; "
+        f"95% interval {points(main.low)} to {points(main.high)}, p = {p_text(main.p)} (McNemar, exact mid-p)."
+    ]
+    if main.p_adjusted != main.p:
+        found.append(f"Corrected for all models compared: p = {p_text(main.p_adjusted)}.")
+    if pair.clustered is not None:
+        low, high = pair.clustered
+        found.append(f"Drawing databases instead of examples: {points(low)} to {points(high)}.")
+    found.append(f"A true gain below {100 * pair.detectable:.1f} points would mostly go unseen here.")
+    return found
+
+
+def metric_cells(pair: Pair) -> list[dict[str, Any]]:
+    """One row a metric."""
+    return [{"label": METRICS[name].label, **cells(name, found)} for name, found in pair.metrics.items()]
+
+
+def cells(metric: str, found: Difference) -> dict[str, Any]:
+    """A difference as text: shares in percent and points, anything else in its own unit."""
+    share = METRICS[metric].high == 1.0
+    show = percent if share else lambda value: f"{value:.3g}"
+    change = points if share else lambda value: f"{value:+.3g}".replace("-", "−")
+    return {
+        "reference": show(found.reference),
+        "other": show(found.other),
+        "difference": change(found.difference),
+        "range": f"{change(found.low)} to {change(found.high)}",
+        "n": f"{found.n:,}",
+        "sides": f"{found.wins:,} / {found.losses:,}",
+        "p": p_text(found.p_adjusted),
+        "verdict": found.verdict.replace("_", " "),
+        "tone": _TONES[found.verdict],
+    }
+
+
+def slice_rows(pair: Pair) -> list[dict[str, Any]]:
+    """One table a dimension, of execution accuracy; dimensions that do not divide are left out."""
+    shown = []
+    for dimension in by_importance(pair.slices):
+        found = [(value, metrics[MAIN]) for value, metrics in pair.slices[dimension].items() if MAIN in metrics]
+        if len(found) < 2 or max(difference.n for _, difference in found) < 2:
+            continue
+        most = max(max(abs(d.low), abs(d.high)) for _, d in found) or 1.0
+        rows = [
+            {
+                "value": value.replace("_", " "),
+                "few": difference.n < FEWEST,
+                "bar": difference_bar(
+                    difference.difference, difference.low, difference.high, most, _TONES[difference.verdict]
+                ),
+                **cells(MAIN, difference),
+            }
+            for value, difference in found
+        ]
+        title = TITLES.get(dimension, dimension.replace("_", " "))
+        shown.append({"title": title, "rows": rows[:_SLICE_ROWS], "left_out": max(0, len(rows) - _SLICE_ROWS)})
+    return shown
+
+
+def p_text(p: float) -> str:
+    """A p value as people write it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    main = pair.metrics.get(MAIN)
+    groups = (
+        ("Lost", f"{pair.reference} was right, {pair.other} is wrong", pair.lost),
+        ("Won", f"{pair.reference} was wrong, {pair.other} is right", pair.won),
+    )
+    return {
+        "reference": pair.reference,
+        "other": pair.other,
+        "sentence": sentence(pair),
+        "points": points(main.difference) if main is not None else "–",
+        "tone": _TONES[main.verdict] if main is not None else "even",
+        "notes": notes(pair),
+        "metrics": metric_cells(pair),
+        "slices": slice_rows(pair),
+        "errors": [
+            {"name": kind.replace("_", " "), "cells": [f"{counts[side]:,}" for side in ("reference", "other")]}
+            for kind, counts in pair.errors.items()
+        ],
+        "groups": [
+            {
+                "title": title,
+                "about": about,
+                "total": f"{len(changes):,}",
+                "shown": [
+                    {
+                        "question": change.question or change.id,
+                        "error": (change.error_class or "").replace("_", " "),
+                        "answers": [
+                            ("Gold", change.gold),
+                            (pair.reference, change.reference),
+                            (pair.other, change.other),
+                        ],
+                    }
+                    for change in changes[:_CHANGES]
+                ],
+            }
+            for title, about, changes in groups
+            if changes
+        ],
+    }
