@@ -1,4 +1,4 @@
-"""Result comparison, "strict-bag-v1": when do two results answer the same question?
+"""Result comparison: when do two results answer the same question? `tasks.sql.rules` has its name and version.
 
 1. The numbers of columns are equal, also for empty results.
 2. Rows are a bag. They are a sequence when gold's outermost query has ORDER BY; rows whose sort keys are equal may
@@ -25,7 +25,6 @@ from tasks.sql.tokens import order_matters
 
 __all__ = ["Row", "Segment", "close", "compare", "fits", "order_matters", "same_bag"]
 
-NAME = "strict-bag-v1"
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 _WORK = 4_000_000  # rows one comparison may look at, about two seconds
 

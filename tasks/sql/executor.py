@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
 from tasks.sql.connection import EVERY, Sealed, clone, lenient_text, open_database
 from tasks.sql.guard import REFUSED, Status, changing, read_only, status_of
-from tasks.sql.limits import DEFAULT_LIMITS, Counter, Execution, Limits, TooMuch, Watch
+from tasks.sql.limits import DEFAULT_LIMITS, Counter, Execution, Limits, Stopwatch, TooMuch, Watch
 from tasks.sql.tokens import first_keyword, tokens
 
 __all__ = ["DEFAULT_LIMITS", "Execution", "Limits", "Status", "clone", "compiles", "open_database", "refusal"]
@@ -35,14 +34,10 @@ def run_query(connection: Sealed, sql: str, limits: Limits = DEFAULT_LIMITS, *, 
     `writable` lets it change `connection`, which must then be a `clone`; attaching, pragmas, transactions and
     extensions stay refused.
     """
-    began = time.monotonic()
-
-    def over(status: Status, message: str) -> Execution:
-        return Execution(status, seconds=time.monotonic() - began, message=message)
-
+    clock = Stopwatch()
     refused = refusal(sql, limits)
     if refused is not None:
-        return over(*refused)
+        return clock.over(*refused)
     watch = _guard(connection, limits, writable)
     try:
         try:
@@ -53,14 +48,14 @@ def run_query(connection: Sealed, sql: str, limits: Limits = DEFAULT_LIMITS, *, 
             connection.text_factory = lenient_text  # from now on: calling it for every value is slow
             columns, rows = _run(connection, sql, limits, watch)
     except TooMuch as error:
-        return over(error.status, str(error))
+        return clock.over(error.status, str(error))
     except MemoryError:
-        return over("resource_limit", "out of memory")
+        return clock.over("resource_limit", "out of memory")
     except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
-        return over(*_classify(error, watch))
+        return clock.over(*_classify(error, watch))
     finally:
         _release(connection)
-    return Execution("ok", columns, rows, time.monotonic() - began)
+    return Execution("ok", columns, rows, clock.seconds)
 
 
 def compiles(connection: Sealed, sql: str, limits: Limits = DEFAULT_LIMITS, *, writable: bool = False) -> bool:

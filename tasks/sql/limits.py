@@ -49,6 +49,21 @@ class Execution:
     message: str = ""
 
 
+class Stopwatch:
+    """The time since a statement began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def over(self, status: Status, message: str) -> Execution:
+        """The execution that ends here without a result."""
+        return Execution(status, seconds=self.seconds, message=message)
+
+
 class TooMuch(Exception):
     """A statement has used more than its limits allow."""
 

@@ -35,9 +35,9 @@ class Keyed:
 
 
 @lru_cache(maxsize=4096)
-def keyed(gold_sql: str, width: int) -> Keyed | None:
+def keyed(gold_sql: str, width: int, dialect: str = "sqlite") -> Keyed | None:
     """The keyed query of a gold SELECT with `width` output columns; None where the rules above cannot be followed."""
-    tree = parse(gold_sql).tree
+    tree = parse(gold_sql, dialect).tree
     if not isinstance(tree, (exp.Select, exp.SetOperation)):
         return None
     order, limit = tree.args.get("order"), tree.args.get("limit")
@@ -62,7 +62,7 @@ def keyed(gold_sql: str, width: int) -> Keyed | None:
         keys.append(at)
     if extra:
         tree.set("expressions", [*tree.expressions, *extra])
-    return Keyed(tree.sql("sqlite"), len(extra), tuple(keys), skipped)
+    return Keyed(tree.sql(dialect), len(extra), tuple(keys), skipped)
 
 
 def _whole(node: exp.Expression) -> int | None:

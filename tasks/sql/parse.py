@@ -87,10 +87,15 @@ def writes(sql: str, dialect: str = "sqlite") -> bool:
     return isinstance(parse(sql, dialect).tree, (exp.Insert, exp.Update, exp.Delete))
 
 
-@lru_cache(maxsize=4096)
 def to_sqlite(sql: str, dialect: str) -> str:
     """`sql` of `dialect` rewritten for SQLite; text that sqlglot cannot read comes back unchanged."""
+    return transpile(sql, dialect, "sqlite")
+
+
+@lru_cache(maxsize=4096)
+def transpile(sql: str, read: str, write: str) -> str:
+    """`sql` of the dialect `read` rewritten in the dialect `write`; text that cannot be read comes back unchanged."""
     try:
-        return ";\n".join(part for part in sqlglot.transpile(sql, read=dialect, write="sqlite") if part)
+        return ";\n".join(part for part in sqlglot.transpile(sql, read=read, write=write) if part)
     except (SqlglotError, RecursionError):
         return sql

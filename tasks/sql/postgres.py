@@ -27,7 +27,7 @@ _BATCH = 500
 _CONNECT_SECONDS = 5
 # Functions without a class of their own in sqlglot that only compute.
 _HARMLESS = frozenset({"printf", "format", "total", "age", "btrim", "ltrim", "rtrim", "char_length", "to_number"})
-_STATUS: dict[str, Status] = {  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+STATUS: dict[str, Status] = {  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "57014": "timeout",
     "42601": "syntax_error",
     "42501": "forbidden",
@@ -169,7 +169,7 @@ class Postgres(Database):
                     columns = tuple(column[0] for column in cursor.description or ())
             except psycopg2.Error as error:
                 message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                status = _STATUS.get(error.pgcode or "", "sql_error")
+                status = STATUS.get(error.pgcode or "", "sql_error")
                 return over(status, f"no result within {limits.seconds:g} s" if status == "timeout" else message)
             finally:
                 connection.rollback()

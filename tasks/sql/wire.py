@@ -73,7 +73,7 @@ class Beat:
 
     SIZE = 24
     _FORMAT = struct.Struct("<QQQ")
-    _PHASES = ("gold", "prediction")
+    _PHASES = ("gold", "prediction", "open")
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, self.SIZE)

@@ -37,6 +37,7 @@ CHUNK = 100
 ONE_WORKER_BELOW = 64  # jobs: starting a second process would take longer than it saves
 RECYCLE = 50_000  # jobs after which a worker makes room for a fresh one
 _GRACE = 1.0  # seconds past the deadline before a worker is killed
+_OPENING = 20.0  # seconds more for opening a database: a driver is imported, a server asked
 _START = 60.0  # seconds a worker may take to import on a busy machine
 _DEATHS = 3  # workers in a row that may die without having begun a job
 
@@ -212,12 +213,17 @@ class JudgePool:
             self._deaths = 0
         return finished
 
+    def _patience(self, worker: _Worker) -> float:
+        if not worker.ready:
+            return _START
+        opening = _OPENING if worker.beat.read()[2] == "open" else 0.0
+        return self._settings.limits.seconds + _GRACE + opening
+
     def _replace(self, queue: _Queue, jobs: Sequence[Job], results: list[Judgement | None]) -> int:
         """Kill what hangs, bury what died, let go what has grown; returns how many jobs were given up."""
         lost = 0
         for worker in list(self._workers):
-            patience = self._settings.limits.seconds + _GRACE if worker.ready else _START
-            silent = worker.silent(patience)
+            silent = worker.silent(self._patience(worker))
             if not worker.jobs and not worker.ended and worker.retiring:
                 self._stop(worker)
             if worker not in self._workers or not (silent or worker.ended):
@@ -253,7 +259,7 @@ def lost_job(job: Job, phase: str, status: Status, limits: Limits) -> Judgement:
     message = (
         f"killed {limits.seconds + _GRACE:g} s after it began" if status == "timeout" else "ended its worker process"
     )
-    gold = phase == "gold"
+    gold = phase != "prediction"
     return Judgement(
         id=job.id,
         sql=job.prediction,

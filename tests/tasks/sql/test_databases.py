@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import sqlite3
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -59,49 +53,22 @@ def test_what_cannot_be_asked_is_one_clear_line(text):
 
 
 @pytest.fixture(scope="module")
-def postgres():
-    """A server of its own on a free port of this machine; skipped where PostgreSQL is not installed."""
-    places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    user = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres")
-        user = {"user": "postgres"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
+def postgres(postgres_server):
+    """The test server with two tables."""
+    import psycopg2
 
-    def call(name, *arguments):
-        subprocess.run(
-            [places[0] / name, *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=None, **user
-        )
-
-    call("initdb", "-A", "trust", "-U", "owner", "-N", "-D", data)
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
-    call("pg_ctl", "-w", "-D", data, "-l", folder / "log", "-o", options, "start")
-    url = f"postgresql://owner@127.0.0.1:{port}/postgres"
-    try:
-        import psycopg2
-
-        connection = psycopg2.connect(url)
-        connection.autocommit = True
-        connection.cursor().execute(
-            """CREATE TABLE makers (id int PRIMARY KEY, country varchar(20), founded date);
-            CREATE TABLE "Cars" (id serial PRIMARY KEY, "Model Name" text, maker_id int REFERENCES makers(id),
-                                 price numeric(10,2), tags text[]);
-            INSERT INTO makers VALUES (1, 'Italy', '1899-07-11'), (2, 'France', '1898-01-01');
-            INSERT INTO "Cars"("Model Name", maker_id, price) VALUES ('Panda', 1, 9999.5), ('Clio', 2, 12000);
-            """
-        )
-        connection.close()
-        yield url
-    finally:
-        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    connection = psycopg2.connect(postgres_server)
+    connection.autocommit = True
+    connection.cursor().execute(
+        """CREATE TABLE makers (id int PRIMARY KEY, country varchar(20), founded date);
+        CREATE TABLE "Cars" (id serial PRIMARY KEY, "Model Name" text, maker_id int REFERENCES makers(id),
+                             price numeric(10,2), tags text[]);
+        INSERT INTO makers VALUES (1, 'Italy', '1899-07-11'), (2, 'France', '1898-01-01');
+        INSERT INTO "Cars"("Model Name", maker_id, price) VALUES ('Panda', 1, 9999.5), ('Clio', 2, 12000);
+        """
+    )
+    connection.close()
+    return postgres_server
 
 
 def test_the_schema_of_postgresql_reads_as_sqlite_ddl(postgres):

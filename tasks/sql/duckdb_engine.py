@@ -1,0 +1,141 @@
+"""DuckDB databases: a file opened read-only, or a script built in memory.
+
+What stops what: DuckDB's own parser must see exactly one SELECT; the transaction is read-only; files, the network and
+extensions are shut off and the configuration is locked before any text from outside runs; memory is capped; a timer
+interrupts at the deadline; rows, values and bytes are capped while fetching.
+
+Limits: a step that DuckDB does not interrupt ends with its worker process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+from tasks.sql.engine import Engine, plain
+from tasks.sql.executor import refusal
+from tasks.sql.guard import Status
+from tasks.sql.limits import Counter, Execution, Limits, Stopwatch, TooMuch
+
+_BATCH = 64
+
+
+class DuckdbEngine(Engine):
+    """A DuckDB database; needs the extra `duckdb`."""
+
+    name = dialect = "duckdb"
+
+    def __init__(self, database: str | None, script: str, limits: Limits) -> None:
+        try:
+            import duckdb
+        except ImportError:
+            raise UserError("DuckDB is not installed: pip install 'nightshift-sql[duckdb]'") from None
+        self._duckdb: Any = duckdb
+        settings = {
+            "memory_limit": f"{limits.memory_mb}MB",
+            "max_temp_directory_size": "0KB",
+            "threads": "1",
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "lock_configuration": "true",
+        }
+        try:
+            if database is not None:
+                path = str(Path(database).resolve())
+                self._connection: Any = duckdb.connect(path, read_only=True, config=settings)
+                return
+            self._connection = duckdb.connect(":memory:", config=settings)
+            with self._deadline(limits):
+                self._connection.execute(script)
+        except duckdb.Error as error:
+            what = database or "the database from its schema and rows"
+            raise UserError(f"DuckDB cannot open {what}: {_first_line(error)}") from None
+
+    def run(self, sql: str, limits: Limits) -> Execution:
+        clock = Stopwatch()
+        refused = self._refused(sql, limits)
+        if refused is not None:
+            return clock.over(*refused)
+        try:
+            with self._transaction(), self._deadline(limits):
+                cursor = self._connection.execute(sql)
+                columns = tuple(column[0] for column in cursor.description or ())
+                counter, rows = Counter(limits), []
+                while batch := cursor.fetchmany(_BATCH):
+                    batch = [tuple(plain(value) for value in row) for row in batch]
+                    counter.add(batch)
+                    rows += batch
+        except TooMuch as error:
+            return clock.over(error.status, str(error))
+        except self._duckdb.InterruptException:
+            return clock.over("timeout", f"no result within {limits.seconds:g} s")
+        except (self._duckdb.Error, ValueError, MemoryError, OverflowError) as error:
+            return clock.over(self._status(error), _first_line(error))
+        return Execution("ok", columns, rows, clock.seconds)
+
+    def compiles(self, sql: str, limits: Limits) -> bool:
+        if self._refused(sql, limits) is not None:
+            return False
+        try:
+            with self._transaction(), self._deadline(limits):
+                self._connection.execute(f"EXPLAIN {sql}").fetchall()
+        except (self._duckdb.Error, ValueError, MemoryError):
+            return False
+        return True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _refused(self, sql: str, limits: Limits) -> tuple[Status, str] | None:
+        refused = refusal(sql, limits)
+        if refused is not None:
+            return refused
+        try:
+            found = self._connection.extract_statements(sql)
+        except (self._duckdb.Error, ValueError) as error:
+            return "syntax_error", _first_line(error)
+        if len(found) != 1:
+            return "multiple_statements", f"{len(found)} statements where one is expected"
+        if found[0].type != self._duckdb.StatementType.SELECT:
+            return "forbidden", f"{found[0].type.name} is not allowed: only queries run here"
+        return None
+
+    def _status(self, error: Exception) -> Status:
+        duckdb = self._duckdb
+        kinds: tuple[tuple[Any, Status], ...] = (
+            ((duckdb.OutOfMemoryException, MemoryError), "resource_limit"),
+            (duckdb.PermissionException, "forbidden"),
+            ((duckdb.ParserException, duckdb.SyntaxException), "syntax_error"),
+            ((duckdb.CatalogException, duckdb.BinderException), "schema_error"),
+        )
+        if "read-only" in str(error) or "disabled by configuration" in str(error):
+            return "forbidden"
+        return next((status for kind, status in kinds if isinstance(error, kind)), "sql_error")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN TRANSACTION READ ONLY")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _deadline(self, limits: Limits) -> Iterator[None]:
+        timer = threading.Timer(limits.seconds, self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
