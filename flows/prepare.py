@@ -24,6 +24,7 @@ from infra.refs import Ref
 from tasks.data.attached import keep_databases, without_databases
 from tasks.data.build import Divided, divide
 from tasks.data.dataset import Manifest, write_dataset
+from tasks.data.feedback_source import REGRESSION, FeedbackSource, read_feedback_source
 from tasks.data.ingest import read_sources
 from validation.quarantine import quarantine_table, write_quarantine
 from validation.run import ValidationResult, validate_examples
@@ -40,8 +41,20 @@ def prepare(night: str) -> None:
     with locally(now):
         checked = validate_sources(now)
         outcome = build_dataset(now, checked) if checked.success else {"accepted": False}
+    outcome |= feedback_accounts(now)
     outcome |= {"validation": checked.to_json(), "seconds": round(time.perf_counter() - started, 2)}
     now.finish("prepare", outcome)
+
+
+def feedback_accounts(night: Night) -> dict[str, Any]:
+    """What became of every feedback record, by source; empty for a recipe without feedback."""
+    found = {}
+    for source in night.recipe.data.sources:
+        if isinstance(source, FeedbackSource):
+            _, account = read_feedback_source(source)
+            emit("prepare", ", ".join(f"{count} {name}" for name, count in account.counts().items()) + " feedback")
+            found[source.name] = {"counts": account.counts(), "records": account.model_dump(mode="json")}
+    return {"feedback": found} if found else {}
 
 
 @task(task_run_name="ingest and validate", cache_policy=NO_CACHE)
@@ -77,7 +90,13 @@ def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
     manifest, ref = _store_dataset(night, divided, checked)
     night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | divided.assignment)
     emit("prepare", f"{manifest.splits['train']:,} training and {manifest.splits['test']:,} test rows", 1, 1)
-    return {"accepted": True, "dataset": ref.model_dump(), "manifest": manifest.summary()}
+    regression = sum(REGRESSION in example.tags for example in divided.splits["test"])
+    return {
+        "accepted": True,
+        "dataset": ref.model_dump(),
+        "manifest": manifest.summary(),
+        "regression": regression,
+    }
 
 
 def _splits_before(night: Night) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tasks.data.dataset import Accounting
 from tasks.data.dedupe import CONTAMINATIONS, TestRows, drop_contaminated, drop_duplicates
 from tasks.data.example import Example
+from tasks.data.feedback_source import databases_of_feedback, hold_failures, remembered
 from tasks.data.mixture import Mixed, mix
 from tasks.data.spec import DataSpec, source_shares
 from tasks.data.splits import SPLITS, assign_splits, split_key
@@ -49,18 +50,27 @@ def divide(examples: Sequence[Example], spec: DataSpec, before: Mapping[str, str
     are cleaned of what they share with test rows; what is left for training is mixed. Raises UserError for splits or
     weights that contradict the data.
     """
-    unique, duplicates = drop_duplicates(examples)
-    assignment = assign_splits(unique, spec.splits, before)
+    # Failures held out of training come first, lest a copy in another source takes their place.
+    held, others = hold_failures(examples, before)
+    unique, duplicates = drop_duplicates([*held, *others])
+    barred = {id(example) for example in held}
+    held, others = [e for e in unique if id(e) in barred], [e for e in unique if id(e) not in barred]
+    assignment = assign_splits(others, spec.splits, databases_of_feedback(others) | dict(before))
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for example in unique:
+    for example in others:
         splits[assignment[split_key(example, spec.splits)]].append(example)
+    # Users ask about few databases: a held question bars itself and its like, not all others about its database.
     test = TestRows(splits["test"], spec.decontaminate, by_database=spec.splits.by == "database")
+    failures = TestRows(held, spec.decontaminate, by_database=False)
     contaminated: dict[str, list[str]] = {reason: [] for reason in CONTAMINATIONS}
     for split in ("train", "validation"):
-        found = drop_contaminated(splits[split], test)
-        splits[split] = found.kept
-        for reason, ids in found.dropped.items():
-            contaminated[reason] += ids
+        for rows in (test, failures):
+            found = drop_contaminated(splits[split], rows)
+            splits[split] = found.kept
+            for reason, ids in found.dropped.items():
+                contaminated[reason] += ids
+    splits["test"] += held
+    assignment |= remembered(held, splits["train"])
     mixed = mix(splits["train"], spec.mixture, source_shares(spec.sources))
     splits["train"] = mixed.rows
     return Divided(splits, assignment, duplicates, contaminated, mixed)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tasks.data.example import Example
+from tasks.data.feedback_source import FeedbackSource, read_feedback_source
 from tasks.data.hub import HubSource, read_hub
 from tasks.data.mapping import BadRecord
 from tasks.data.query_source import QuerySource, read_query
@@ -52,6 +53,8 @@ def _records(source: AnySource) -> Iterator[Example | BadRecord]:
         return read_hub(source)
     if isinstance(source, QuerySource):
         return read_query(source)
+    if isinstance(source, FeedbackSource):
+        return iter(read_feedback_source(source)[0])
     return iter(generate(source.settings()))
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from infra.hashing import fingerprint
 from tasks.data.dedupe import DecontaminationSpec
+from tasks.data.feedback_source import FeedbackSource, feedback_digests
 from tasks.data.hub import HubSource, hub_digest
 from tasks.data.mixture import MixtureSpec, SourceShare
 from tasks.data.query_source import QuerySource, query_digest
@@ -29,7 +30,7 @@ class GeneratedSource(GenerateSpec, SourceShare):
         return GenerateSpec(**self.model_dump(include=set(GenerateSpec.model_fields)))
 
 
-AnySource = FileSource | HubSource | QuerySource | GeneratedSource
+AnySource = FileSource | HubSource | QuerySource | FeedbackSource | GeneratedSource
 Source = Annotated[AnySource, Field(discriminator="kind")]
 
 
@@ -70,8 +71,8 @@ def source_shares(sources: Sequence[AnySource]) -> dict[str, SourceShare]:
 
 
 def source_fingerprint(source: AnySource) -> str:
-    """What a source holds right now: its files with their schemas and databases, a dataset's commit, a query's rows, or
-    the settings of the generator.
+    """What a source holds right now: its files with their schemas and databases, a dataset's commit, a query's rows,
+    the trusted feedback, or the settings of the generator.
 
     Raises UserError when it is not there.
     """
@@ -82,4 +83,6 @@ def source_fingerprint(source: AnySource) -> str:
         content = [hub_digest(source)]
     elif isinstance(source, QuerySource):
         content = [query_digest(source)]
+    elif isinstance(source, FeedbackSource):
+        content = feedback_digests(source)
     return fingerprint([source.model_dump(mode="json"), content])
