@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from infra.errors import UserError
 from tasks.sql.comparison import Segment
-from tasks.sql.engine import Engine, open_engine
+from tasks.sql.engine import Engine, SqliteEngine, open_engine
 from tasks.sql.judgement import GoldStatus, Job
 from tasks.sql.limits import Execution, Limits
 from tasks.sql.parse import to_sqlite, transpile, writes
 from tasks.sql.state import State, same_state
+from tasks.sql.suite import variants
 
 _GOLDS = 200  # results kept for each database
 _LARGE = 1000  # values (a hundred times as many bytes of text) beyond which a result is not kept
@@ -60,12 +61,23 @@ class Place:
             self.golds.clear()
         self.golds[sql] = gold
 
+    def open_suite(self, count: int) -> None:
+        """Make variants of the database; none where it is not SQLite's."""
+        self.suite = []
+        if isinstance(self.engine, SqliteEngine):
+            self.suite = [Place(SqliteEngine(copy)) for copy in variants(self.engine.connection, count)]
+
+    def close_suite(self) -> None:
+        """Let go of the variants; they can be made again."""
+        for place in self.suite or ():
+            place.close()
+        self.suite = None
+
     def close(self) -> None:
         """Close the database and those made from it."""
         if self.engine is not None:
             self.engine.close()
-        for place in self.suite or ():
-            place.close()
+        self.close_suite()
 
 
 def open_place(job: Job, limits: Limits) -> Place:

@@ -4,7 +4,8 @@ Gold and prediction run alone, read-only, each within its limits. Gold that chan
 on a throw-away copy of its own, and the states of the two databases are compared. A prediction that gives an ordered
 result without asking for order must give it again when SQLite scans backwards. `tasks.sql.rules` names the rules.
 
-Limits: one database, so that a wrong query which agrees on its rows is called right; `suite` tries it on more.
+Limits: one database, so that a wrong query which agrees on its rows is called right; with `suite` a match must hold on
+further ones (`tasks.sql.suite`), on SQLite alone.
 """
 
 from __future__ import annotations
@@ -98,14 +99,18 @@ class JudgeSession:
         predicted = self._run(place.engine, sql)
         match: bool | None = None
         others: dict[str, bool] = {}
+        tried, held = 0, None
         if gold.status != "failed":
             match = predicted.status == "ok" and self._matches(place.engine, gold, sql, predicted)
+            if match and self._settings.suite:
+                tried, held = self._suite(place, gold, sql)
+                match = held is not False
             if self._settings.compatibility:
                 others = self._other_verdicts(place.engine, gold, sql, predicted)
         prepares = self._prepares(place.engine, sql, predicted)
         if not prepares:
             self._step()  # long nonsense takes the parser a while
-        return _judgement(job, sql, place, gold, predicted, prepares, match, others)
+        return _judgement(job, sql, place, gold, predicted, prepares, match, others, tried, held)
 
     def _place(self, job: Job) -> Place:
         if job.place in self._places:
@@ -175,6 +180,27 @@ class JudgeSession:
                 gold.segments = segments(gold.execution, self._run(engine, plan.sql), plan)
         return gold.segments is not None and compare(gold.execution, predicted, ordered, gold.segments)
 
+    def _suite(self, place: Place, gold: Gold, sql: str) -> tuple[int, bool | None]:
+        """How many variants of the database were tried, and whether the match held on them; None without any."""
+        if place.suite is None:
+            for other in self._places.values():
+                other.close_suite()  # jobs come grouped by database
+            self._step()
+            place.open_suite(self._settings.suite)
+        tried = 0
+        for variant in place.suite or ():
+            expected = variant.golds.get(gold.sql)
+            if expected is None:
+                expected = Gold(gold.sql, self._run(variant.engine, gold.sql))
+                variant.keep(gold.sql, expected)
+            if expected.status == "failed":
+                continue
+            tried += 1
+            predicted = self._run(variant.engine, sql)
+            if predicted.status != "ok" or not self._matches(variant.engine, expected, sql, predicted):
+                return tried, False
+        return tried, True if tried else None
+
     def _other_verdicts(self, engine: Engine, gold: Gold, sql: str, predicted: Execution) -> dict[str, bool]:
         def run(text: str) -> Execution:
             if text == sql:
@@ -195,6 +221,8 @@ def _judgement(
     prepares: bool,
     match: bool | None,
     others: dict[str, bool] | None = None,
+    tried: int = 0,
+    held: bool | None = None,
 ) -> Judgement:
     expected = gold.execution
     both_ran = expected.status == "ok" and predicted.status == "ok"
@@ -225,4 +253,6 @@ def _judgement(
         engine=place.engine.name if place.engine is not None else "",
         transpiled=place.transpiled or gold.transpiled,
         compatible=others or {},
+        suite_databases=tried,
+        suite_match=held,
     )

@@ -47,8 +47,8 @@ class Judgement:
     marks an agreement that proves little: both empty, both a single 0 or NULL, or a gold that changes nothing.
     `sql` and `gold_sql` are what ran, on `engine`; `transpiled` says that sqlglot rewrote them for it. `status` and
     `message` are the prediction's. Previews hold at most five rows. `compatible` has the verdicts of other evaluators,
-    by name; `suite_match` says whether a match held on `suite_databases` further databases too, None where none was
-    tried.
+    by name. `suite_match` says whether a match held on further databases too, of which `suite_databases` were tried;
+    where it did not, `execution_match` is False as well.
     """
 
     id: str
