@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from infra.hashing import fingerprint, sha256_of_file
+from infra.settings import load_settings
 from infra.store import open_store
 from tasks.data.example import Example
 from tasks.data.feedback import Feedback, read_feedback, reviewers_from_environment, trusted, trusted_sql
@@ -40,8 +41,12 @@ class FeedbackSource(SourceShare):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["feedback"] = Field(description="judged answers")
-    path: str = Field(min_length=1, description="folder or s3://bucket/prefix; one that is not there yet holds none")
+    kind: Literal["feedback"] = Field("feedback", description="judged answers")
+    path: str = Field(
+        "",
+        description="folder or s3://bucket/prefix, which holds nothing until it is there; when empty, where "
+        "`nightshift feedback` writes (NIGHTSHIFT_FEEDBACK, else the store)",
+    )
     name: str = Field("feedback", min_length=1, description="name of the source in slices and reports")
     domain: str = Field("", description="domain of its rows")
     databases: str = Field(
@@ -80,7 +85,8 @@ def read_feedback_source(source: FeedbackSource) -> tuple[list[Example], Feedbac
     reviewers = reviewers_from_environment()
     account = FeedbackAccount(used=[], superseded=[], uncorrected=[], untrusted=[], unreadable={})
     questions: dict[str, list[tuple[str, Feedback]]] = {}
-    for key, record in read_feedback(open_store(source.path)):
+    store = open_store(source.path) if source.path else load_settings().open_feedback()
+    for key, record in read_feedback(store):
         if isinstance(record, str):
             account.unreadable[key] = record
         elif any("\0" in text for text in (record.question, record.sql, record.corrected_sql, record.ddl)):
@@ -133,7 +139,7 @@ def _example(source: FeedbackSource, id: str, key: str, record: Feedback, sql: s
         difficulty=difficulty(features(tree)) if tree is not None else "",
         domain=source.domain,
         tags=tags,
-        file=f"{source.path.rstrip('/')}/{key}",
+        file=f"{source.path.rstrip('/') or 'feedback'}/{key}",
         row=1,
         database=_database(source, record.db_id),
     )

@@ -202,6 +202,15 @@ def test_gold_of_regression_rows_runs_on_the_databases_of_users(box: Box, tmp_pa
     assert [e.database for e in examples if e.file.endswith(failures_elsewhere)] == [""]
 
 
+def test_without_a_path_it_reads_where_the_command_writes(box: Box, tmp_path: Path, monkeypatch) -> None:
+    box.judge("How many orders?", "SELECT COUNT(*) FROM orders")
+    monkeypatch.setenv("NIGHTSHIFT_FEEDBACK", str(box.folder))
+    assert len(read_feedback_source(FeedbackSource())[0]) == 1
+    monkeypatch.delenv("NIGHTSHIFT_FEEDBACK")
+    monkeypatch.setenv("NIGHTSHIFT_STORE", str(tmp_path))  # `feedback` below the store is the default
+    assert len(read_feedback_source(FeedbackSource())[0]) == 1
+
+
 def test_the_fingerprint_follows_trusted_rows_alone(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.judge("How many orders?", "SELECT COUNT(*) FROM orders")
     first = source_fingerprint(box.source())
