@@ -33,6 +33,9 @@ def score(
     examples: Annotated[str, typer.Option(help="Examples with gold SQL: id, question, sql, and schema or db_id.")],
     predictions: Annotated[Path, typer.Option(help="JSONL with id and prediction; samples, tokens, seconds if known.")],
     databases: Annotated[Path | None, _DATABASES] = None,
+    suite: Annotated[
+        int, typer.Option(min=0, max=100, help="Fuzzed copies of each database on which a match must hold too.")
+    ] = 0,
     json_out: Annotated[Path | None, _JSON] = None,
     html_out: Annotated[Path | None, _HTML] = None,
 ) -> None:
@@ -43,7 +46,7 @@ def score(
     from tasks.evaluation.report import ReportData, render_report
 
     rows = _examples(examples)
-    card = _judge(rows, predictions, databases)
+    card = _judge(rows, predictions, databases, suite)
     if html_out is not None:
         page = render_report(ReportData(outcome="scored", scorecards={"predictions": card}))
         html_out.write_text(page, encoding="utf-8")
@@ -64,6 +67,11 @@ def score(
         table("The answers as texts", ("", "share"), unhealthy)
     gold = card.gold
     print(f"gold: {gold.ok} with rows, {gold.empty} without (weak), {gold.failed} that do not run (not counted)")
+    on_more = f", and on {card.suite} fuzzed copies of each database" if card.suite else ""
+    print(f"rules: {card.rules}{on_more}; run by {', '.join(f'{name} ({n})' for name, n in card.engines.items())}")
+    if card.compatibility:
+        others = ", ".join(f"{name} {i.value:.4f}" for name, i in card.compatibility.items())
+        print(f"other evaluators would say, for published numbers only: {others}")
 
 
 def compare(
@@ -111,7 +119,7 @@ def _examples(pattern: str) -> list[Example]:
     return rows
 
 
-def _judge(rows: list[Example], predictions: Path, databases: Path | None) -> Scorecard:
+def _judge(rows: list[Example], predictions: Path, databases: Path | None, suite: int = 0) -> Scorecard:
     from flows.cli.show import progress_bars
     from infra.hashing import fingerprint
     from infra.progress import emit
@@ -129,7 +137,7 @@ def _judge(rows: list[Example], predictions: Path, databases: Path | None) -> Sc
         emit(f"judge {predictions.name}", "", done, total)
 
     with progress_bars(enabled=sys.stderr.isatty()):
-        return build_scorecard(rows, answers, subject, test, databases=databases, progress=progress)
+        return build_scorecard(rows, answers, subject, test, databases=databases, progress=progress, suite=suite)
 
 
 def _subject(path: Path, rows: list[Example] | None, databases: Path | None) -> Scorecard:

@@ -41,7 +41,11 @@ def _score(id: str, label: str, description: str) -> Metric:
 
 
 _ALL = (
-    _share("execution_accuracy", "Execution accuracy", "extracted SQL returns what gold returns (strict-bag-v1)"),
+    _share(
+        "execution_accuracy",
+        "Execution accuracy",
+        "extracted SQL returns what gold returns (the scorecard names the rules)",
+    ),
     _share(
         "execution_accuracy_raw",
         "Execution accuracy, raw text",

@@ -64,6 +64,9 @@ class ExampleOutcome(_Frozen):
     )
     health: list[str] = Field(default_factory=list, description="what is wrong with the raw text as a text")
     seconds: float
+    engine: str = Field(default="sqlite", description="the database that ran both queries; empty where none opened")
+    transpiled: bool = Field(default=False, description="sqlglot rewrote them for it")
+    suite_match: bool | None = Field(default=None, description="whether a match held on further databases")
     columns: list[str] = Field(default_factory=list, description="column names of the prediction's result")
     rows: list[list[object]] = Field(default_factory=list, description="its first rows, five at most")
     gold_message: str = Field(default="", description="why gold does not run")
@@ -91,6 +94,12 @@ class Scorecard(_Frozen):
     )
     health: dict[str, Interval] = Field(
         default_factory=dict, description="flag of output health -> share of all answers that have it"
+    )
+    rules: str = Field(default="", description="name and version of the rules that execution accuracy follows")
+    suite: int = Field(default=0, description="further databases on which a match had to hold; 0 for none")
+    engines: dict[str, int] = Field(default_factory=dict, description="what ran the queries -> examples")
+    compatibility: dict[str, Interval] = Field(
+        default_factory=dict, description="what other evaluators would say, for published numbers only; never mixed in"
     )
     examples: list[ExampleOutcome]
 

@@ -22,11 +22,13 @@ from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
 from tasks.evaluation.statistics import wilson_interval
+from tasks.sql.compatibility import MODES
 from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
 from tasks.sql.judge import JudgePool
 from tasks.sql.judgement import Job, Judgement
 from tasks.sql.measuring import Task, measure
+from tasks.sql.rules import LABEL
 
 
 def build_scorecard(
@@ -38,8 +40,11 @@ def build_scorecard(
     workers: int = 2,
     databases: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    suite: int = 0,
 ) -> Scorecard:
     """Judge `predictions` (same ids as `examples`, any order) and sum up; `progress(done, total)` counts queries.
+
+    With `suite` a query is right only if it is on so many fuzzed copies of its database too.
 
     An example runs on its `database` file, else on its own `schema` and `setup`. Those without `setup` run, when
     `databases` is given, on the file `<databases>/<db_id>/<db_id>.sqlite` or `<databases>/<db_id>.sqlite`. Raises
@@ -48,7 +53,7 @@ def build_scorecard(
     if not examples:
         raise UserError("no examples to score; give a file with at least one")
     ordered = match_predictions([example.id for example in examples], predictions)
-    judged = _judge_all(examples, ordered, limits, workers, databases, progress)
+    judged = _judge_all(examples, ordered, limits, workers, databases, progress, suite)
     outcomes = [outcome_of(one) for one in judged]
     gold = Counter(one.judgement.gold_status for one in judged)
     errors = Counter(outcome.error_class for outcome in outcomes if outcome.error_class is not None)
@@ -62,8 +67,29 @@ def build_scorecard(
         errors=dict(errors.most_common()),
         faults=dict(Counter(fault for outcome in outcomes for fault in outcome.faults).most_common()),
         health=_health(outcomes),
+        rules=LABEL,
+        suite=suite,
+        engines=dict(Counter(_ran_by(one.judgement) for one in judged).most_common()),
+        compatibility=_compatibility(judged),
         examples=outcomes,
     )
+
+
+def _ran_by(judgement: Judgement) -> str:
+    if not judgement.engine:
+        return "none"
+    return f"{judgement.engine}, transpiled" if judgement.transpiled else judgement.engine
+
+
+def _compatibility(judged: Sequence[Judged]) -> dict[str, Interval]:
+    """Each other evaluator's accuracy over the examples it has a verdict on: those whose gold reads and runs."""
+    found = {}
+    for mode in MODES:
+        verdicts = [one.judgement.compatible[mode] for one in judged if mode in one.judgement.compatible]
+        if verdicts:
+            low, high = wilson_interval(sum(verdicts), len(verdicts))
+            found[mode] = Interval(value=sum(verdicts) / len(verdicts), low=low, high=high, n=len(verdicts))
+    return found
 
 
 def database_file(databases: Path, db_id: str) -> Path:
@@ -82,6 +108,7 @@ def _judge_all(
     workers: int,
     databases: Path | None,
     progress: Callable[[int, int], None] | None,
+    suite: int,
 ) -> list[Judged]:
     elsewhere = [e for e in examples if not e.setup and not e.database]
     files = {} if databases is None else {e.db_id: database_file(databases, e.db_id) for e in elsewhere}
@@ -98,7 +125,7 @@ def _judge_all(
         for number, prediction in enumerate(predictions)
         for sample in prediction.samples
     ]
-    with JudgePool(limits, workers) as pool:
+    with JudgePool(limits, workers, compatibility=True, suite=suite) as pool:
         answers = pool.judge(jobs + raw_jobs + [job for _, job in drawn], progress)
     judgements = answers[: len(jobs)]
     raw = [judgement.execution_match for judgement in judgements]

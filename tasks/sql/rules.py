@@ -7,6 +7,7 @@ from __future__ import annotations
 
 NAME = "strict-bag"
 VERSION = 1
+LABEL = f"{NAME} {VERSION}"
 
 RULES: dict[str, str] = {
     "arity": "results have the same number of columns, also when they are empty; names of columns are nobody's answer",
