@@ -16,6 +16,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.approve import ask_person
+from flows.card import write_card
 from flows.evaluate import load_scorecard
 from flows.night import Night, open_night
 from flows.runtime import flow_name, locally, night_run
@@ -53,6 +54,7 @@ def promote(night: str) -> None:
     with locally(now):
         release = register(now)
         verdict = reach_verdict(now, release)
+        write_card(now, release, verdict, scorecards(now))
         decision = act(now, release, verdict)
     decision |= {
         "version": release.version,

@@ -40,6 +40,9 @@ class ReleaseSpec(_Spec):
     approval_hours: float = Field(
         72, gt=0, description="time to decide; a version that nobody decided about by then is rejected"
     )
+    licence: str = Field(
+        "", description="licence of the adapter, for its model card; the card says so when it is empty"
+    )
     price_per_hour: float | None = Field(
         None, ge=0, description="what an hour of training or evaluation costs, in your currency; for gates on cost"
     )

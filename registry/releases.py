@@ -174,6 +174,15 @@ def _read_verdict(release: Release, seal: str) -> Verdict:
     return verdict
 
 
+def attach_card(release: Release, description: str, markdown: str, html: str) -> None:
+    """Put the model card on a version: `description` (Markdown) where MLflow's page shows it, and two files beside the
+    adapter."""
+    place = f"adapter/{release.adapter_hash}"
+    tracking.log_text(release.run_id, markdown, f"{place}/card.md")
+    tracking.log_text(release.run_id, html, f"{place}/card.html")
+    tracking.client().update_model_version(release.name, release.version, description)
+
+
 def list_releases(name: str | None = None) -> list[ReleaseRow]:
     """All versions of one release, or of every release, newest first; empty when nothing is registered."""
     client = tracking.client()
