@@ -48,7 +48,10 @@ def card_facts(night: Night, release: Release, verdict: Verdict) -> CardFacts:
             "compared with": f"version {verdict.champion_version}" if verdict.champion_version else "nothing",
             "verdict": verdict.sealed,
         },
-        sources=[source.model_dump(mode="json", exclude_defaults=True) for source in recipe.data.sources],
+        sources=[
+            {"kind": source.kind} | source.model_dump(mode="json", exclude_defaults=True)
+            for source in recipe.data.sources
+        ],
         manifest=prepared["manifest"],
         stages=trained["stages"],
         recipe=_flat(settings),

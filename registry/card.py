@@ -219,7 +219,7 @@ def _section_as_markdown(section: Section) -> str:
     for failure in section.failures:
         lines += [f"- {_plain(failure['question'])} ({failure['why']})", ""]
         for name in ("answered", "expected"):
-            lines += [f"      {' '.join(failure[name].split())}", ""]
+            lines += [f"  {name}", "", f"      {' '.join(failure[name].split())}", ""]
     return "\n".join(lines)
 
 
