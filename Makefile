@@ -19,7 +19,7 @@ INSTALL_EXTRAS := dev$(if $(EXTRAS),$(comma)$(EXTRAS))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(INSTALL_EXTRAS))
 
-.PHONY: setup retrain test test-all bench lint format clean
+.PHONY: setup retrain test test-all test-cluster bench lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -39,6 +39,9 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -q -m "server or night"
+
+test-cluster: setup
+	$(BIN)/python -m pytest -q -m cluster
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks.judge

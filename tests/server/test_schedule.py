@@ -44,7 +44,11 @@ class Servers:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        self.until(lambda: httpx.get(f"{self.api}/health").status_code == 200, 90, "the server answers")
+        try:
+            self.until(lambda: httpx.get(f"{self.api}/health").status_code == 200, 300, "the server answers")
+        except BaseException:
+            self.stop()
+            raise
 
     def start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
