@@ -25,7 +25,11 @@ from tasks.data.attached import keep_databases, without_databases
 from tasks.data.build import Divided, divide
 from tasks.data.dataset import Manifest, write_dataset
 from tasks.data.feedback_source import REGRESSION, FeedbackSource, read_feedback_source
+from tasks.data.frame import TokenCounter
 from tasks.data.ingest import read_sources
+from tasks.models.steps import fetch_model
+from tasks.models.tokens import token_counter
+from validation.dataset import distribution, validate_dataset
 from validation.quarantine import quarantine_table, write_quarantine
 from validation.run import ValidationResult, validate_examples
 
@@ -40,9 +44,14 @@ def prepare(night: str) -> None:
     started = time.perf_counter()
     with locally(now):
         checked = validate_sources(now)
-        outcome = build_dataset(now, checked) if checked.success else {"accepted": False}
+        told = checked.to_json()
+        outcome: dict[str, Any] = {"accepted": False}
+        if checked.success:
+            outcome = build_dataset(now, checked)
+            told["expectations"] += outcome.pop("expectations")
+            told["success"] = outcome["accepted"]
     outcome |= feedback_accounts(now)
-    outcome |= {"validation": checked.to_json(), "seconds": round(time.perf_counter() - started, 2)}
+    outcome |= {"validation": told, "seconds": round(time.perf_counter() - started, 2)}
     now.finish("prepare", outcome)
 
 
@@ -66,7 +75,16 @@ def validate_sources(night: Night) -> ValidationResult:
     place = night.work / "validation"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    result = validate_examples(examples, bad, night.recipe.validation, place / "docs")
+    shutil.rmtree(_project(night), ignore_errors=True)
+    _project(night).mkdir(parents=True)
+    result = validate_examples(
+        examples,
+        bad,
+        night.recipe.validation,
+        place / "docs",
+        count_tokens=_tokenizer(night),
+        project=_project(night),
+    )
     write_quarantine(place / "quarantine.jsonl", result.quarantined)
     (place / "validation.json").write_text(json.dumps(result.to_json(), indent=1))
     night.store.put_tree(f"nights/{night.id}/validation", place)
@@ -87,8 +105,13 @@ def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
     divided = divide(checked.kept, night.recipe.data, _splits_before(night))
     if warning := divided.mixed.warning(night.recipe.data.mixture):
         emit("prepare", warning)
+    expectations, accepted = _check_dataset(night, divided)
+    if not accepted:
+        return {"accepted": False, "expectations": expectations}
     manifest, ref = _store_dataset(night, divided, checked)
     night.store.write_json(f"splits/{night.recipe.name}.json", _splits_before(night) | divided.assignment)
+    shape = {"dataset": manifest.fingerprint, "distribution": distribution(divided)}
+    night.store.write_json(_accepted(night), shape)
     emit("prepare", f"{manifest.splits['train']:,} training and {manifest.splits['test']:,} test rows", 1, 1)
     regression = sum(REGRESSION in example.tags for example in divided.splits["test"])
     return {
@@ -96,12 +119,50 @@ def build_dataset(night: Night, checked: ValidationResult) -> dict[str, Any]:
         "dataset": ref.model_dump(),
         "manifest": manifest.summary(),
         "regression": regression,
+        "expectations": expectations,
     }
 
 
+def _check_dataset(night: Night, divided: Divided) -> tuple[list[dict[str, Any]], bool]:
+    """The outcomes of the dataset's own expectations, and whether all hold; they join the night's Data Docs."""
+    emit("prepare", "checking the splits")
+    place = night.work / "validation"
+    outcomes = validate_dataset(
+        divided,
+        night.recipe.validation,
+        _read(night, _accepted(night)).get("distribution", {}),
+        place / "docs",
+        by_database=night.recipe.data.splits.by == "database",
+        project=_project(night),
+    )
+    night.store.put_tree(f"nights/{night.id}/validation", place)
+    return [outcome.to_json() for outcome in outcomes], all(outcome.success for outcome in outcomes)
+
+
+def _tokenizer(night: Night) -> TokenCounter | None:
+    """The tokenizer of the recipe's model, when its limits ask for one."""
+    if not night.recipe.validation.counts_tokens:
+        return None
+    return token_counter(fetch_model(night.recipe.model, night.settings.models_path).path)
+
+
+def _project(night: Night) -> Path:
+    return night.work / "great_expectations"
+
+
+def _accepted(night: Night) -> str:
+    """Where the shape of the recipe's last accepted dataset is kept."""
+    return f"accepted/{night.recipe.name}.json"
+
+
 def _splits_before(night: Night) -> dict[str, str]:
+    return _read(night, f"splits/{night.recipe.name}.json")
+
+
+def _read(night: Night, key: str) -> dict[str, Any]:
+    """A document of the store, empty when there is none yet."""
     try:
-        return night.store.read_json(f"splits/{night.recipe.name}.json")
+        return night.store.read_json(key)
     except NotFound:
         return {}
 

@@ -9,10 +9,11 @@ Limits: expectations see the frame, never the texts; what is not a column there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from validation.spec import BATCH_REASONS, ROW_REASONS, ValidationSpec
+from tasks.data.example import DIFFICULTIES
+from validation.spec import BATCH_REASONS, DATASET_REASONS, ROW_REASONS, ValidationSpec
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ROWS = "rows"
 BATCH = "batch"
+DATASET = "dataset"
+DRIFT = "drift"
 
 
 def build_suite(spec: ValidationSpec) -> ExpectationSuite:
@@ -30,6 +33,16 @@ def build_suite(spec: ValidationSpec) -> ExpectationSuite:
 def build_batch_suite(spec: ValidationSpec) -> ExpectationSuite:
     """The suite over the one row that counts the outcome of `build_suite`: `rows, kept, quarantined_share`."""
     return _suite(BATCH, _over_counts(spec), spec)
+
+
+def build_dataset_suite(spec: ValidationSpec) -> ExpectationSuite:
+    """The suite over the one row that counts the splits: `smallest_split, overlap, contaminated_share`."""
+    return _suite(DATASET, _over_splits(spec), spec)
+
+
+def build_drift_suite(spec: ValidationSpec, before: Mapping[str, Mapping[str, float]]) -> ExpectationSuite:
+    """The suite over a dataset's difficulties, statements and lengths; `before` has the shares they had."""
+    return _suite(DRIFT, _over_shares(spec, before), spec)
 
 
 def _suite(name: str, expectations: Iterator[tuple[str, Expectation]], spec: ValidationSpec) -> ExpectationSuite:
@@ -54,14 +67,27 @@ def _over_rows(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
             column=column, min_value=1 - spec.max_quarantined_share, **_of_batch(reason)
         )
 
+    def rare(reason: str, column: str, value: str, most: float) -> tuple[str, Expectation]:
+        return reason, never(column=column, value_set=[value], mostly=1 - most, **_of_batch(reason))
+
     present, between = gxe.ExpectColumnValuesToNotBeNull, gxe.ExpectColumnValuesToBeBetween
     among, never = gxe.ExpectColumnValuesToBeInSet, gxe.ExpectColumnValuesToNotBeInSet
     readable = {"row_condition": 'readable == "yes"', "condition_parser": "pandas"}
 
     yield row("empty_question", present, column="question_chars", **readable)
     yield row("question_length", between, column="question_chars", **_range(spec.question_chars))
+    if spec.question_tokens:
+        yield row("question_tokens", between, column="question_tokens", **_range(spec.question_tokens))
     yield row("empty_schema", present, column="schema_chars", **readable)
     yield row("schema_length", between, column="schema_chars", **_range(spec.schema_chars))
+    if spec.schema_tokens:
+        yield row("schema_tokens", between, column="schema_tokens", **_range(spec.schema_tokens))
+    if spec.dialects:
+        yield row("dialect_not_allowed", among, column="dialect", value_set=list(spec.dialects))
+    parsed = {"row_condition": 'parse_status == "ok"', "condition_parser": "pandas"}
+    yield row("unknown_difficulty", among, column="difficulty", value_set=list(DIFFICULTIES), **parsed)
+    if spec.domains:
+        yield row("domain_not_allowed", among, column="domain", value_set=list(spec.domains))
     yield row("empty_sql", never, column="parse_status", value_set=["empty"])
     yield row("multiple_statements", never, column="parse_status", value_set=["multiple_statements"])
     yield row("syntax_error", never, column="parse_status", value_set=["syntax_error"])
@@ -80,6 +106,8 @@ def _over_rows(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
     yield row("sql_in_question", among, column="sql_in_question", value_set=[False])
     yield share("unreadable_records", "readable")
     yield share("questions_missing", "question_chars")
+    yield rare("duplicate_share", "repeats", "same", spec.max_duplicate_share)
+    yield rare("conflict_share", "repeats", "conflict", spec.max_conflict_share)
 
 
 def _over_counts(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
@@ -97,9 +125,35 @@ def _over_counts(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
     )
 
 
+def _over_splits(spec: ValidationSpec) -> Iterator[tuple[str, Expectation]]:
+    import great_expectations.expectations as gxe
+
+    least, most = gxe.ExpectColumnMinToBeBetween, gxe.ExpectColumnMaxToBeBetween
+    yield "empty_split", least(column="smallest_split", min_value=1, **_of_batch("empty_split"))
+    yield "train_test_overlap", most(column="overlap", max_value=0, **_of_batch("train_test_overlap"))
+    share = spec.max_contaminated_share
+    yield (
+        "contaminated_share",
+        most(column="contaminated_share", max_value=share, **_of_batch("contaminated_share")),
+    )
+
+
+def _over_shares(spec: ValidationSpec, before: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, Expectation]]:
+    from validation.expectations import ExpectColumnSharesToStayNear
+
+    for column, shares in before.items():
+        reason = f"drift_{column}"
+        yield (
+            reason,
+            ExpectColumnSharesToStayNear(
+                column=column, shares=dict(shares), max_moved=spec.max_drift, **_of_batch(reason)
+            ),
+        )
+
+
 def _of_batch(reason: str) -> dict[str, Any]:
     return {
-        "description": f"{reason}: {BATCH_REASONS[reason]}",
+        "description": f"{reason}: {(BATCH_REASONS | DATASET_REASONS)[reason]}",
         "meta": {"reason": reason, "scope": "batch"},
         "severity": "critical",
     }

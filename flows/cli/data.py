@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tasks.data.frame import TokenCounter
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +21,9 @@ def validate(
     data: Annotated[str, typer.Argument(help="File, glob, folder or s3:// url: .jsonl, .json, .csv, .parquet.")],
     recipe: Annotated[str | None, typer.Option(help="Recipe whose validation settings apply.")] = None,
     docs: Annotated[Path | None, typer.Option(help="Folder for Great Expectations' Data Docs.")] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(help="File for the rejected rows: reasons and the original row, as JSON Lines.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check rows against the data contract; every rejected row is named with its reasons.
@@ -31,14 +37,18 @@ def validate(
     from tasks.data.sources import FileSource, source_files
     from validation.spec import ValidationSpec
 
-    spec = load_recipe(recipe).validation if recipe else ValidationSpec()
+    chosen = load_recipe(recipe) if recipe else None
+    spec = chosen.validation if chosen else ValidationSpec()
     source = FileSource(path=data)
     source_files(source)
     examples, bad = read_sources([source])
-    from validation.quarantine import quarantine_table
+    from validation.quarantine import quarantine_table, write_quarantine
     from validation.run import validate_examples
 
-    result = validate_examples(examples, bad, spec, docs)
+    counter = _tokenizer(chosen.model) if chosen and spec.counts_tokens else None
+    result = validate_examples(examples, bad, spec, docs, count_tokens=counter)
+    if quarantine is not None:
+        write_quarantine(quarantine, result.quarantined)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
@@ -51,3 +61,11 @@ def validate(
         if len(result.quarantined) > 20:
             print(f"... and {len(result.quarantined) - 20} more; --json names them all")
     raise typer.Exit(0 if result.success else 1)
+
+
+def _tokenizer(model: str) -> TokenCounter:
+    from infra.settings import load_settings
+    from tasks.models.resolve import resolve_model
+    from tasks.models.tokens import token_counter
+
+    return token_counter(resolve_model(model, load_settings().models_path).path)

@@ -74,7 +74,9 @@ class TestRows:
 
     def __init__(self, test: Sequence[Example], spec: DecontaminationSpec, by_database: bool = True) -> None:
         self.spec = spec
-        self.databases = {e.db_id for e in test} | {schema_key(e.schema) for e in test} if by_database else set()
+        self.databases = (
+            {e.db_id for e in test} | {schema_key(e.schema) for e in test if e.schema} if by_database else set()
+        )
         self.keys = {question_key(e) for e in test}
         self.questions = {plain_words(e.question) for e in test} if spec.question else set()
         self.sql = {sql_parts(e.sql) for e in test} if spec.sql else set()

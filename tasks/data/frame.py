@@ -11,17 +11,20 @@ SQLite are transpiled before they run.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 from infra.errors import UserError
 from tasks.data.dedupe import question_key
 from tasks.data.example import Example
 from tasks.data.likeness import sql_spelling
+from tasks.data.plain_ddl import is_plain_ddl
 from tasks.data.schema import parse_schema
 from tasks.sql.executor import Execution, Limits, clone, open_database, run_query
 from tasks.sql.features import features
 from tasks.sql.parse import parse, to_sqlite
+
+_UNSEEN = {ord(sign): None for sign in " \t\r\n`\"'"}
 
 # Validation meets every row of every source: a gold query that needs longer is not one to train on.
 DEFAULT_LIMITS = Limits(seconds=2.0)
@@ -35,6 +38,11 @@ class FeatureRow(TypedDict):
     question_chars: int | None
     schema_chars: int | None
     sql_chars: int | None
+    question_tokens: int | None  # of the model's tokenizer; None without one
+    schema_tokens: int | None
+    dialect: str
+    difficulty: str
+    domain: str
     parse_status: str  # of tasks.sql.parse; ok unasked for a query that SQLite runs
     parses: bool
     statement: str | None  # select, insert, ... when it parses
@@ -44,14 +52,21 @@ class FeatureRow(TypedDict):
     result_rows: int | None
     repeated_id: bool  # an earlier example has this id
     repeats: str  # same or conflict: an earlier sound example asks this of the same schema, with the same or other SQL
-    sql_in_question: bool  # the label stands in the input
+    sql_in_question: bool  # the label stands in the question or its evidence
 
 
 COLUMNS: tuple[str, ...] = tuple(FeatureRow.__annotations__)
 
+# Token counts of texts, in their order.
+TokenCounter = Callable[[Sequence[str]], list[int]]
+
 
 def feature_rows(
-    examples: Sequence[Example], *, execute: bool = True, limits: Limits = DEFAULT_LIMITS
+    examples: Sequence[Example],
+    *,
+    execute: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+    count_tokens: TokenCounter | None = None,
 ) -> list[FeatureRow]:
     """The features of `examples`, in their order.
 
@@ -76,6 +91,8 @@ def feature_rows(
             if connection is not None:
                 connection.close()
     _mark_repeats(rows, examples)
+    if count_tokens is not None:
+        _count(rows, examples, count_tokens)
     return rows
 
 
@@ -86,6 +103,11 @@ def _static(record: int, example: Example) -> FeatureRow:
         "question_chars": len(example.question.strip()) or None,
         "schema_chars": len(example.schema.strip()) or None,
         "sql_chars": len(example.sql.strip()) or None,
+        "question_tokens": None,
+        "schema_tokens": None,
+        "dialect": example.dialect,
+        "difficulty": example.difficulty,
+        "domain": example.domain,
         "parse_status": "",
         "parses": False,
         "statement": None,
@@ -95,13 +117,28 @@ def _static(record: int, example: Example) -> FeatureRow:
         "result_rows": None,
         "repeated_id": False,
         "repeats": "",
-        "sql_in_question": _contains(example.question, example.sql),
+        "sql_in_question": _contains(example),
     }
 
 
-def _contains(question: str, sql: str) -> bool:
-    wanted = " ".join(sql.lower().split()).rstrip("; ")
-    return bool(wanted) and wanted in " ".join(question.lower().split())
+def _contains(example: Example) -> bool:
+    """Whether the SQL stands in the question or the evidence, spaces, quotes and case aside."""
+    sql = example.sql.translate(_UNSEEN).lower().rstrip(";")
+    if not sql:
+        return False
+    return any(
+        len(text) >= len(sql) and sql in text.translate(_UNSEEN).lower()
+        for text in (example.question, example.evidence)
+    )
+
+
+def _count(rows: list[FeatureRow], examples: Sequence[Example], count_tokens: TokenCounter) -> None:
+    """Fill in the token counts, every distinct text counted once."""
+    texts = list(dict.fromkeys(text for e in examples for text in (e.question, e.schema) if text.strip()))
+    counted = dict(zip(texts, count_tokens(texts), strict=True))
+    for row, example in zip(rows, examples, strict=True):
+        row["question_tokens"] = counted.get(example.question)
+        row["schema_tokens"] = counted.get(example.schema)
 
 
 def _database(
@@ -110,11 +147,7 @@ def _database(
     """The state of a schema, and its database when it is to be used and can be built."""
     if not schema.strip():
         return None, None
-    try:
-        parse_schema(schema, dialect)
-        status = "ok"
-    except (UserError, RecursionError):
-        status = "unreadable"
+    status = "ok" if _readable(schema, dialect) else "unreadable"
     if not execute:
         return status, None
     if file:
@@ -132,6 +165,16 @@ def _database(
     except UserError:
         return "broken", None
     return "broken_setup", None
+
+
+def _readable(schema: str, dialect: str) -> bool:
+    if is_plain_ddl(schema):
+        return True
+    try:
+        parse_schema(schema, dialect)
+    except (UserError, RecursionError):
+        return False
+    return True
 
 
 def _for_sqlite(sql: str, dialect: str) -> str:

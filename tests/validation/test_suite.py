@@ -8,9 +8,12 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from validation.spec import BATCH_REASONS, ROW_REASONS, ValidationSpec
-from validation.suite import build_batch_suite, build_suite
+from validation.spec import BATCH_REASONS, DATASET_REASONS, ROW_REASONS, ValidationSpec
+from validation.suite import build_batch_suite, build_dataset_suite, build_drift_suite, build_suite
 
+# Everything that a recipe can ask for.
+ALL = ValidationSpec(question_tokens=(1, 9), schema_tokens=(1, 9), dialects=["sqlite"], domains=["cars"])
+ASKED = {"question_tokens", "schema_tokens", "dialect_not_allowed", "domain_not_allowed"}
 RUNNING = {"unknown_table_or_column", "too_expensive", "does_not_run"}
 
 
@@ -22,7 +25,7 @@ def expectations(spec: ValidationSpec) -> dict[str, object]:
 
 
 def test_every_reason_has_one_expectation_with_its_scope():
-    found = expectations(ValidationSpec())
+    found = expectations(ALL)
     assert {reason for reason, e in found.items() if e.meta["scope"] == "row"} == set(ROW_REASONS)
     assert {reason for reason, e in found.items() if e.meta["scope"] == "batch"} == set(BATCH_REASONS)
     assert all(e.description.startswith(reason) for reason, e in found.items())
@@ -30,11 +33,18 @@ def test_every_reason_has_one_expectation_with_its_scope():
 
 @pytest.mark.parametrize("reason", [*ROW_REASONS, *BATCH_REASONS])
 def test_each_expectation_can_be_skipped(reason):
-    assert set(expectations(ValidationSpec(skip=[reason]))) == {*ROW_REASONS, *BATCH_REASONS} - {reason}
+    assert set(expectations(ALL.model_copy(update={"skip": (reason,)}))) == {*ROW_REASONS, *BATCH_REASONS} - {reason}
 
 
 def test_without_execution_nothing_is_expected_to_run():
-    assert set(expectations(ValidationSpec(execute=False))) == {*ROW_REASONS, *BATCH_REASONS} - RUNNING
+    assert set(expectations(ValidationSpec(execute=False))) == {*ROW_REASONS, *BATCH_REASONS} - RUNNING - ASKED
+
+
+def test_a_dataset_has_expectations_of_its_own():
+    before = {name.removeprefix("drift_"): {} for name in DATASET_REASONS if name.startswith("drift_")}
+    spec = ValidationSpec(skip=["empty_split"])
+    suites = (build_dataset_suite(spec), build_drift_suite(spec, before))
+    assert {e.meta["reason"] for suite in suites for e in suite.expectations} == set(DATASET_REASONS) - {"empty_split"}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +52,7 @@ def test_without_execution_nothing_is_expected_to_run():
     [
         ({"skip": ["duplicate_ids"]}, "did you mean 'duplicate_id'"),
         ({"question_chars": (10, 3)}, "question_chars must be"),
+        ({"schema_tokens": (9, 1)}, "schema_tokens must be"),
         ({"max_quarantined_share": 1.5}, "less than or equal to 1"),
         ({"statements": ["truncate"]}, "select"),
         ({"max_quarantine": 1}, "Extra inputs"),

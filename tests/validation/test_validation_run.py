@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,12 @@ from validation.run import validate_examples
 from validation.spec import ROW_REASONS, ValidationSpec
 
 SCHEMA = "CREATE TABLE pupils (id INTEGER PRIMARY KEY, name TEXT);"
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
 def good(number: int, **changes) -> Example:
     example = Example(
         id=f"g{number}", db_id="school", question=f"Which pupils have an id above {number}?", schema=SCHEMA,
-        sql=f"SELECT name FROM pupils WHERE id > {number}", file="data.jsonl", row=number,
+        sql=f"SELECT name FROM pupils WHERE id > {number}", file="data.jsonl", row=number, difficulty="easy",
     )  # fmt: skip
     return replace(example, **changes)
 
@@ -64,16 +62,41 @@ DEFECTS: list[tuple[bytes, tuple[str, ...]]] = [
         ("too_expensive",),
     ),
     (line(33, schema="x" * 30_000), ("schema_length", "broken_schema")),
+    (line(34, question="Why? " * 210_000), ("question_length",)),  # a megabyte
+    (line(35, evidence="The answer is: select name FROM `pupils` where id>35"), ("sql_in_question",)),
+    (line(36, question=...), ("missing_question",)),
+    (line(37, schema=...), ("missing_schema",)),
+    (line(38, sql=None), ("missing_sql",)),
+    (line(39, sql="SELECT name FROM teachers"), ("unknown_table_or_column",)),
+    (line(40, sql="WITH old AS (SELECT id FROM pupils) DELETE FROM pupils"), ("statement_not_allowed",)),
+    (line(41, sql="SELECT name FROM pupils WHERE name = 'Ann"), ("syntax_error",)),
+    (line(42, sql="PRAGMA table_info(pupils)"), ("not_sql",)),
+    (line(43, sql="ATTACH 'other.db' AS other"), ("not_sql",)),
+    (line(44, sql="```sql\nSELECT name FROM pupils\n```"), ("not_sql",)),
+    (line(45, sql="-- to do"), ("empty_sql",)),
+    (line(46, dialect="klingon"), ("unknown_dialect",)),
+    (b'["a", "list"]', ("not_an_object",)),
+    (line(48, schema=7), ("wrong_type_schema",)),
+    (line(49, sql="SELECT count(name) FROM pupils HAVING nobody"), ("unknown_table_or_column",)),
+    (line(50, schema=SCHEMA + " CREATE TABLE pupils (id INTEGER);"), ("broken_schema",)),
+    (line(51, tags={"split": 3}), ("wrong_type_tags",)),
+    (line(52, question="Which pupils \ud800?"), ("bad_utf8",)),
+    (line(53, sql="SELECT name FROM pupils WHERE id > 53; SELECT 1"), ("multiple_statements",)),
 ]
+KINDS = {defect for _, reasons in DEFECTS for defect in reasons}
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory) -> tuple[list[Example], list[BadRecord]]:
-    folder = tmp_path_factory.mktemp("planted")
-    lines = [*(line(n) for n in range(1, 11)), *(defect for defect, _ in DEFECTS)]
-    (folder / "data.jsonl").write_bytes(b"\n".join(lines))
-    records = list(read_file(FileSource(path="data.jsonl"), folder))
-    assert len(records) == len(lines)
+def planted_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("planted") / "data.jsonl"
+    path.write_bytes(b"\n".join([*(line(n) for n in range(1, 11)), *(defect for defect, _ in DEFECTS)]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def planted(planted_file) -> tuple[list[Example], list[BadRecord]]:
+    records = list(read_file(FileSource(path="data.jsonl"), planted_file.parent))
+    assert len(records) == 10 + len(DEFECTS)
     return [r for r in records if isinstance(r, Example)], [r for r in records if isinstance(r, BadRecord)]
 
 
@@ -91,15 +114,16 @@ def test_planted_defects_are_all_caught_and_nothing_is_lost(planted):
         "unreadable_records",
         "quarantined_share",
     ]
+    assert len(DEFECTS) > 40
+    assert len(KINDS) >= 25
 
 
-@pytest.mark.parametrize("reason", [first for _, (first, *more) in DEFECTS if first in ROW_REASONS and not more])
+@pytest.mark.parametrize("reason", sorted({r for _, (r, *more) in DEFECTS if r in ROW_REASONS and not more}))
 def test_without_its_expectation_a_row_is_kept(planted, reason):
-    row = next(n for n, (_, why) in enumerate(DEFECTS, 11) if why == (reason,))
-    spec = ValidationSpec(skip=[reason])
-    result = validate_examples(*planted, spec)
-    assert row in {example.row for example in result.kept}
-    assert len(result.quarantined) == len(DEFECTS) - 1
+    rows = {n for n, (_, why) in enumerate(DEFECTS, 11) if why == (reason,)}
+    result = validate_examples(*planted, ValidationSpec(skip=[reason]))
+    assert rows <= {example.row for example in result.kept}
+    assert len(result.quarantined) == len(DEFECTS) - len(rows)
     assert reason not in result.reasons
 
 
@@ -195,7 +219,7 @@ def test_quarantine_file_and_table(planted, tmp_path):
     assert [row["row"] for row in rows] == [bad.row for bad in result.quarantined]
     assert all(set(row) == {"file", "row", "id", "reasons", "original"} and row["original"] for row in rows)
     table = quarantine_table(result)
-    assert "10 of 33 rows kept, 23 quarantined" in table
+    assert f"10 of {10 + len(DEFECTS)} rows kept, {len(DEFECTS)} quarantined" in table
     assert all(f"| {reason} |" in table for reason in result.reasons)
     assert all(text.count("|") - text.count("\\|") == 5 for text in table.splitlines() if text.startswith("|"))
     assert "quarantined_share" in table
@@ -206,9 +230,72 @@ def test_a_clean_batch_has_no_table():
     assert table == "**1 of 1 rows kept, 0 quarantined.**\n"
 
 
-@pytest.mark.skipif(not (REAL / "sql_create_context").is_dir(), reason="no real data: set NIGHTSHIFT_REALDATA")
-def test_sql_create_context_rows_that_do_not_run_are_quarantined():
-    examples = list(read_file(FileSource(path="sql_create_context/*.jsonl", difficulty="easy"), REAL))
+def test_an_unknown_name_in_quotes_stays_what_sqlite_takes_it_for():
+    example = good(1, sql='SELECT name FROM pupils WHERE name = "Ann"')
+    assert validate_examples([example], [], ValidationSpec()).kept == [example]
+
+
+def test_limits_in_tokens_are_those_of_the_given_tokenizer():
+    def words(texts):
+        return [len(text.split()) for text in texts]
+
+    spec = ValidationSpec(question_tokens=(4, 8), schema_tokens=(1, 20), max_quarantined_share=1)
+    examples = [good(1), good(2, question="Too short"), good(3, schema=SCHEMA + "CREATE TABLE t (a INT);" * 9)]
+    result = validate_examples(examples, [], spec, count_tokens=words)
+    assert result.reasons == {"question_tokens": 1, "schema_tokens": 1, "broken_schema": 1}
+    with pytest.raises(NightshiftError, match="need the tokenizer"):
+        validate_examples(examples, [], spec)
+
+
+def test_vocabularies_of_dialect_domain_and_difficulty():
+    spec = ValidationSpec(dialects=["sqlite"], domains=["school"], max_quarantined_share=1)
+    school = {"domain": "school", "difficulty": "easy"}
+    examples = [
+        good(1, **school),
+        good(2, **school | {"domain": "cars"}),
+        good(3, **school, dialect="duckdb"),
+        good(4, **school | {"difficulty": "so so"}),
+    ]
+    result = validate_examples(examples, [], spec)
+    assert [bad.reasons for bad in result.quarantined] == [
+        ("domain_not_allowed",), ("dialect_not_allowed",), ("unknown_difficulty",),
+    ]  # fmt: skip
+
+
+def test_shares_of_duplicates_and_conflicts_are_limited():
+    examples = [good(1), *(replace(good(1), id=f"d{n}", row=n) for n in range(2, 6))]
+    spec = ValidationSpec(max_duplicate_share=0.7, max_quarantined_share=1)
+    result = validate_examples(examples, [], spec)
+    assert [o.reason for o in result.expectations if o.scope == "batch" and not o.success] == ["duplicate_share"]
+    assert len(result.kept) == 5
+    conflicting = [good(1), good(1, id="c", sql="SELECT id FROM pupils")]
+    result = validate_examples(conflicting, [], spec)
+    assert [o.reason for o in result.expectations if o.scope == "batch" and not o.success] == ["conflict_share"]
+
+
+def test_the_command_names_every_planted_defect_and_keeps_the_original_rows(planted_file, tmp_path):
+    from typer.testing import CliRunner
+
+    from flows.cli.main import app
+
+    lines = planted_file.read_bytes().split(b"\n")
+    out = tmp_path / "bad.jsonl"
+    done = CliRunner().invoke(app, ["validate", str(planted_file), "--quarantine", str(out), "--json"])
+    assert done.exit_code == 1, done.output
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["kept"], document["quarantined"]) == (len(lines), 10, len(DEFECTS))
+    assert [(bad["row"], tuple(bad["reasons"])) for bad in document["quarantine"]] == [
+        (row, reasons) for row, (_, reasons) in enumerate(DEFECTS, 11)
+    ]
+    rows = [json.loads(text) for text in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["row"] for row in rows] == [bad["row"] for bad in document["quarantine"]]
+    for row in rows:
+        text = lines[row["row"] - 1].decode("utf-8", "replace")
+        assert row["original"][:1000] == text[:1000] or not text.isascii() or "\0" in text
+
+
+def test_sql_create_context_rows_that_do_not_run_are_quarantined(real_data):
+    examples = list(read_file(FileSource(path="sql_create_context/*.jsonl", difficulty="easy"), real_data))
     result = validate_examples(examples, [], ValidationSpec(max_quarantined_share=0.1))
     assert (result.rows, len(result.quarantined)) == (3957, 304)
     assert set(result.reasons) == {"unknown_table_or_column", "broken_schema", "does_not_run"}
