@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.recipe import builtin_recipes, find_recipe, load_recipe
+from flows.recipe import builtin_recipes, find_recipe, load_recipe, parse_recipe
 from infra.errors import UserError
 
 
@@ -79,8 +79,17 @@ def test_the_readme_recipe_is_valid(tmp_path: Path) -> None:
     """The recipe that the README shows to people who bring their own data."""
     readme = Path(__file__).parents[2] / "README.md"
     blocks = [b.split("```")[0] for b in readme.read_text().split("```yaml\n")[1:]]
-    assert len(blocks) == 1
+    (whole,) = [block for block in blocks if "version:" in block]
     path = tmp_path / "readme.yaml"
-    path.write_text(textwrap.dedent(blocks[0]))
+    path.write_text(textwrap.dedent(whole))
     recipe = load_recipe(str(path))
-    assert yaml.safe_load(blocks[0])["name"] == recipe.name
+    assert yaml.safe_load(whole)["name"] == recipe.name
+    # The other blocks are parts of a recipe: further sources, or keys that take the place of those above.
+    for block in blocks:
+        if block is not whole:
+            content, part = yaml.safe_load(whole), yaml.safe_load(block)
+            if isinstance(part, list):
+                content["data"]["sources"] += part
+            else:
+                content |= {key: content.get(key, {}) | value for key, value in part.items()}
+            parse_recipe(content, "of the README")
