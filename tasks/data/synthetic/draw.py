@@ -251,6 +251,9 @@ def literal(value: object) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
-def join(link: Link, parent: Table) -> str:
-    """The FROM clause of a link: the parent is T1, the child T2."""
-    return f"{link.parent} AS T1 JOIN {link.child} AS T2 ON T1.{parent.key.name} = T2.{link.child_column}"
+def join(link: Link) -> str:
+    """The FROM clause of a link: the child first, then along its reference, tables by their full names.
+
+    Full names, not T1 and T2: a column's table is then known when the column is written, before FROM is reached.
+    """
+    return f"{link.child} JOIN {link.parent} ON {link.child}.{link.child_column} = {link.parent}.{link.parent_column}"

@@ -223,18 +223,18 @@ def groups_having_where(draw: Draw) -> str:
 @hard
 def parents_having_count(draw: Draw) -> str:
     link, parent, _, name = _link(draw)
-    groups = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
-    return f"SELECT T1.{name} {groups} HAVING COUNT(*) {_more_than(draw, f'SELECT COUNT(*) {groups}')}"
+    groups = f"FROM {join(link)} GROUP BY {parent.name}.{parent.key.name}"
+    return f"SELECT {parent.name}.{name} {groups} HAVING COUNT(*) {_more_than(draw, f'SELECT COUNT(*) {groups}')}"
 
 
 @hard
 def parents_having_aggregate(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure")
     column = draw.column(child, "measure")
-    value = f"{draw.aggregate(column, among=('AVG', 'SUM', 'SUM'))}(T2.{column.name})"
-    groups = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
+    value = f"{draw.aggregate(column, among=('AVG', 'SUM', 'SUM'))}({child.name}.{column.name})"
+    groups = f"FROM {join(link)} GROUP BY {parent.name}.{parent.key.name}"
     op, bound = _bound(draw, f"SELECT {value} {groups}", column)
-    return f"SELECT T1.{name} {groups} HAVING {value} {op} {bound}"
+    return f"SELECT {parent.name}.{name} {groups} HAVING {value} {op} {bound}"
 
 
 @hard

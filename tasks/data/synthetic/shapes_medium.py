@@ -1,4 +1,4 @@
-"""Medium shapes: joins over one foreign key, and grouping. In joins the parent is T1 and its child T2."""
+"""Medium shapes: joins over one foreign key, and grouping."""
 
 from __future__ import annotations
 
@@ -100,30 +100,30 @@ def _link(draw: Draw, *child: str, parent: tuple[str, ...] = ()) -> tuple[Link, 
 def join_list(draw: Draw) -> str:
     link, parent, child, name = _link(draw, SHOWN)
     column = shown(draw, child)
-    return f"SELECT T2.{column.name}, T1.{name.name} FROM {join(link, parent)}"
+    return f"SELECT {child.name}.{column.name}, {parent.name}.{name.name} FROM {join(link)}"
 
 
 @medium
 def join_of_named_parent(draw: Draw) -> str:
     link, parent, child, name = _link(draw, SHOWN)
     column = shown(draw, child)
-    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
-    return f"SELECT T2.{column.name} FROM {join(link, parent)} WHERE {where}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT {child.name}.{column.name} FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_where_parent(draw: Draw) -> str:
     link, parent, child, _ = _link(draw, SHOWN, parent=("category|measure|year",))
-    where = draw.condition(parent, "category|measure|year", alias="T1.")
-    draw.check_join(join(link, parent), where)
-    return f"SELECT T2.{shown(draw, child).name} FROM {join(link, parent)} WHERE {where}"
+    where = draw.condition(parent, "category|measure|year", alias=f"{parent.name}.")
+    draw.check_join(join(link), where)
+    return f"SELECT {child.name}.{shown(draw, child).name} FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_where_child(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "category|measure|year|date")
-    where = draw.condition(child, "category|measure|year|date", alias="T2.")
-    return f"SELECT DISTINCT T1.{name.name} FROM {join(link, parent)} WHERE {where}"
+    where = draw.condition(child, "category|measure|year|date", alias=f"{child.name}.")
+    return f"SELECT DISTINCT {parent.name}.{name.name} FROM {join(link)} WHERE {where}"
 
 
 @medium
@@ -131,126 +131,127 @@ def parent_of_named_item(draw: Draw) -> str:
     link, parent, child, _ = _link(draw, "name", parent=(SHOWN,))
     column = shown(draw, parent)
     name = draw.column(child, "name", key="name")
-    where = f"T2.{name.name} = {literal(draw.value(child, name))}"
-    return f"SELECT T1.{column.name} FROM {join(link, parent)} WHERE {where}"
+    where = f"{child.name}.{name.name} = {literal(draw.value(child, name))}"
+    return f"SELECT {parent.name}.{column.name} FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_count_named(draw: Draw) -> str:
     link, parent, _, name = _link(draw)
-    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
-    return f"SELECT COUNT(*) FROM {join(link, parent)} WHERE {where}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT COUNT(*) FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_count_where(draw: Draw) -> str:
     link, parent, _, _ = _link(draw, parent=("category|measure|year",))
-    where = draw.condition(parent, "category|measure|year", alias="T1.")
-    draw.check_join(join(link, parent), where)
-    return f"SELECT COUNT(*) FROM {join(link, parent)} WHERE {where}"
+    where = draw.condition(parent, "category|measure|year", alias=f"{parent.name}.")
+    draw.check_join(join(link), where)
+    return f"SELECT COUNT(*) FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_aggregate_named(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure")
     column = draw.column(child, "measure")
-    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
-    return f"SELECT {draw.aggregate(column)}(T2.{column.name}) FROM {join(link, parent)} WHERE {where}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT {draw.aggregate(column)}({child.name}.{column.name}) FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_aggregate_where(draw: Draw) -> str:
     link, parent, child, _ = _link(draw, "measure", parent=("category|year|measure",))
     column = draw.column(child, "measure")
-    where = draw.condition(parent, "category|year|measure", alias="T1.")
-    draw.check_join(join(link, parent), where)
-    return f"SELECT {draw.aggregate(column)}(T2.{column.name}) FROM {join(link, parent)} WHERE {where}"
+    where = draw.condition(parent, "category|year|measure", alias=f"{parent.name}.")
+    draw.check_join(join(link), where)
+    return f"SELECT {draw.aggregate(column)}({child.name}.{column.name}) FROM {join(link)} WHERE {where}"
 
 
 @medium
 def join_two_where(draw: Draw) -> str:
     link, parent, child, _ = _link(draw, SHOWN, "category|measure|year", parent=("category|measure",))
-    above = draw.condition(parent, "category|measure", key="one", alias="T1.")
-    below = draw.condition(child, "category|measure|year", key="two", alias="T2.")
-    used = child.column(below[3:].split(" ", 1)[0])
-    draw.check_join(join(link, parent), f"{above} AND {below}")
+    above = draw.condition(parent, "category|measure", key="one", alias=f"{parent.name}.")
+    below = draw.condition(child, "category|measure|year", key="two", alias=f"{child.name}.")
+    used = child.column(below.removeprefix(f"{child.name}.").split(" ", 1)[0])
+    draw.check_join(join(link), f"{above} AND {below}")
     column = shown(draw, child, avoid=(used,))
-    return f"SELECT T2.{column.name} FROM {join(link, parent)} WHERE {above} AND {below}"
+    return f"SELECT {child.name}.{column.name} FROM {join(link)} WHERE {above} AND {below}"
 
 
 @medium
 def count_per_parent(draw: Draw) -> str:
     link, parent, _, name = _link(draw)
-    return f"SELECT T1.{name.name}, COUNT(*) FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
+    return f"SELECT {parent.name}.{name.name}, COUNT(*) FROM {join(link)} GROUP BY {parent.name}.{parent.key.name}"
 
 
 @medium
 def count_per_parent_with_zero(draw: Draw) -> str:
     link, parent, child, name = _link(draw)
-    source = join(link, parent).replace(" JOIN ", " LEFT JOIN ")
-    return f"SELECT T1.{name.name}, COUNT(T2.{child.key.name}) FROM {source} GROUP BY T1.{parent.key.name}"
+    key, items = f"{parent.name}.{parent.key.name}", f"{child.name}.{child.key.name}"
+    source = f"{parent.name} LEFT JOIN {child.name} ON {child.name}.{link.child_column} = {key}"
+    return f"SELECT {parent.name}.{name.name}, COUNT({items}) FROM {source} GROUP BY {key}"
 
 
 @medium
 def aggregate_per_parent(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure")
     column = draw.column(child, "measure")
-    value = f"{draw.aggregate(column)}(T2.{column.name})"
-    return f"SELECT T1.{name.name}, {value} FROM {join(link, parent)} GROUP BY T1.{parent.key.name}"
+    value = f"{draw.aggregate(column)}({child.name}.{column.name})"
+    return f"SELECT {parent.name}.{name.name}, {value} FROM {join(link)} GROUP BY {parent.name}.{parent.key.name}"
 
 
 @medium
 def parent_with_most(draw: Draw) -> str:
     link, parent, _, name = _link(draw)
-    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY COUNT(*) DESC"
+    order = f"FROM {join(link)} GROUP BY {parent.name}.{parent.key.name} ORDER BY COUNT(*) DESC"
     draw.check_cut(f"SELECT COUNT(*) {order}", 1)
-    return f"SELECT T1.{name.name} {order} LIMIT 1"
+    return f"SELECT {parent.name}.{name.name} {order} LIMIT 1"
 
 
 @medium
 def parents_with_most(draw: Draw) -> str:
     link, parent, _, name = _link(draw)
-    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY COUNT(*) DESC"
+    order = f"FROM {join(link)} GROUP BY {parent.name}.{parent.key.name} ORDER BY COUNT(*) DESC"
     limit = draw.number("n", draw.rng.randint(2, 4))
     draw.check_cut(f"SELECT COUNT(*) {order}", limit)
-    return f"SELECT T1.{name.name}, COUNT(*) {order} LIMIT {limit}"
+    return f"SELECT {parent.name}.{name.name}, COUNT(*) {order} LIMIT {limit}"
 
 
 @medium
 def parent_with_top_aggregate(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure")
     column = draw.column(child, "measure")
-    value = f"{draw.aggregate(column, among=('AVG', 'SUM', 'SUM'))}(T2.{column.name})"
+    value = f"{draw.aggregate(column, among=('AVG', 'SUM', 'SUM'))}({child.name}.{column.name})"
     draw.slots["most"] = ("highest", "largest", "greatest")
-    order = f"FROM {join(link, parent)} GROUP BY T1.{parent.key.name} ORDER BY {value} DESC"
+    order = f"FROM {join(link)} GROUP BY {parent.name}.{parent.key.name} ORDER BY {value} DESC"
     draw.check_cut(f"SELECT {value} {order}", 1)
-    return f"SELECT T1.{name.name} {order} LIMIT 1"
+    return f"SELECT {parent.name}.{name.name} {order} LIMIT 1"
 
 
 @medium
 def parent_of_top_item(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure|year|date")
     column = draw.column(child, "measure|year|date", key="by")
-    order = f"FROM {join(link, parent)} ORDER BY T2.{column.name}{draw.direction(column)}"
-    draw.check_cut(f"SELECT T2.{column.name} {order}", 1)
-    return f"SELECT T1.{name.name} {order} LIMIT 1"
+    order = f"FROM {join(link)} ORDER BY {child.name}.{column.name}{draw.direction(column)}"
+    draw.check_cut(f"SELECT {child.name}.{column.name} {order}", 1)
+    return f"SELECT {parent.name}.{name.name} {order} LIMIT 1"
 
 
 @medium
 def join_top_rows(draw: Draw) -> str:
     link, parent, child, name = _link(draw, "measure|year|date")
     column = draw.column(child, "measure|year|date", key="by")
-    order = f"FROM {join(link, parent)} ORDER BY T2.{column.name}{draw.direction(column)}"
+    order = f"FROM {join(link)} ORDER BY {child.name}.{column.name}{draw.direction(column)}"
     limit = draw.number("n", draw.rng.randint(2, 5))
-    draw.check_cut(f"SELECT T2.{column.name} {order}", limit)
-    return f"SELECT T1.{name.name}, T2.{column.name} {order} LIMIT {limit}"
+    draw.check_cut(f"SELECT {child.name}.{column.name} {order}", limit)
+    return f"SELECT {parent.name}.{name.name}, {child.name}.{column.name} {order} LIMIT {limit}"
 
 
 @medium
 def count_per_parent_group(draw: Draw) -> str:
     link, parent, _, _ = _link(draw, parent=("category",))
     by = draw.column(parent, "category", key="by")
-    return f"SELECT T1.{by.name}, COUNT(*) FROM {join(link, parent)} GROUP BY T1.{by.name}"
+    return f"SELECT {parent.name}.{by.name}, COUNT(*) FROM {join(link)} GROUP BY {parent.name}.{by.name}"
 
 
 @medium
@@ -258,5 +259,5 @@ def aggregate_per_parent_group(draw: Draw) -> str:
     link, parent, child, _ = _link(draw, "measure", parent=("category",))
     by = draw.column(parent, "category", key="by")
     column = draw.column(child, "measure")
-    value = f"{draw.aggregate(column)}(T2.{column.name})"
-    return f"SELECT T1.{by.name}, {value} FROM {join(link, parent)} GROUP BY T1.{by.name}"
+    value = f"{draw.aggregate(column)}({child.name}.{column.name})"
+    return f"SELECT {parent.name}.{by.name}, {value} FROM {join(link)} GROUP BY {parent.name}.{by.name}"

@@ -17,7 +17,7 @@ def _two_kinds(draw: Draw, operator: str) -> str:
     by = draw.column(child, "category", key="by")
     one = draw.value(child, by, key="value")
     two = draw.value(child, by, key="second", avoid=(one,))
-    half = f"SELECT T1.{name} FROM {join(link, parent)} WHERE T2.{by.name} ="
+    half = f"SELECT {parent.name}.{name} FROM {join(link)} WHERE {child.name}.{by.name} ="
     first, both = f"{half} {literal(one)}", f"{half} {literal(one)} {operator} {half} {literal(two)}"
     # The second half must matter: without it the answer would be the same.
     if {*draw.query(first)} == {*draw.query(both)}:

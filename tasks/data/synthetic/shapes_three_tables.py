@@ -18,7 +18,7 @@ def _bridge(draw: Draw, *other: str) -> tuple[str, Table, Table, Table]:
     draw.name_link(first, "parent", "item")
     draw.name_link(second, "other", "item")
     parent, far = draw.database.table(first.parent), draw.database.table(second.parent)
-    source = f"{join(first, parent)} JOIN {far.name} AS T3 ON T2.{second.child_column} = T3.{far.key.name}"
+    source = f"{join(first)} JOIN {far.name} ON {second.child}.{second.child_column} = {far.name}.{far.key.name}"
     return source, parent, far, draw.database.table(first.child)
 
 
@@ -26,24 +26,25 @@ def _bridge(draw: Draw, *other: str) -> tuple[str, Table, Table, Table]:
 def bridge_list(draw: Draw) -> str:
     source, parent, far, _ = _bridge(draw)
     name, column = draw.column(parent, "name", key="name"), draw.column(far, "name")
-    return f"SELECT DISTINCT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT DISTINCT {far.name}.{column.name} FROM {source} WHERE {where}"
 
 
 @three_tables
 def bridge_pairs(draw: Draw) -> str:
     source, parent, far, middle = _bridge(draw)
     name, column = draw.column(parent, "name", key="name"), draw.column(far, "name")
-    where = draw.condition(middle, "category|measure|year|date", alias="T2.")
-    return f"SELECT T1.{name.name}, T3.{column.name} FROM {source} WHERE {where}"
+    where = draw.condition(middle, "category|measure|year|date", alias=f"{middle.name}.")
+    return f"SELECT {parent.name}.{name.name}, {far.name}.{column.name} FROM {source} WHERE {where}"
 
 
 @three_tables
 def bridge_count(draw: Draw) -> str:
     source, parent, far, _ = _bridge(draw, "category|measure|year")
     name = draw.column(parent, "name", key="name")
-    where = f"T1.{name.name} = {literal(draw.value(parent, name))}"
-    where += f" AND {draw.condition(far, 'category|measure|year', alias='T3.')}"
-    return f"SELECT COUNT(*) FROM {source} WHERE {where}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    other = draw.condition(far, "category|measure|year", alias=f"{far.name}.")
+    return f"SELECT COUNT(*) FROM {source} WHERE {where} AND {other}"
 
 
 @three_tables
@@ -56,5 +57,6 @@ def chain_list(draw: Draw) -> str:
     parent, middle = draw.ends(first)
     name = draw.column(parent, "name", key="name")
     column = shown(draw, draw.database.table(second.child))
-    source = f"{join(first, parent)} JOIN {second.child} AS T3 ON T2.{middle.key.name} = T3.{second.child_column}"
-    return f"SELECT T3.{column.name} FROM {source} WHERE T1.{name.name} = {literal(draw.value(parent, name))}"
+    up = f"JOIN {parent.name} ON {middle.name}.{first.child_column} = {parent.name}.{parent.key.name}"
+    where = f"{parent.name}.{name.name} = {literal(draw.value(parent, name))}"
+    return f"SELECT {second.child}.{column.name} FROM {join(second)} {up} WHERE {where}"
