@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.sql.continuation import Continuation
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -49,13 +51,17 @@ def generate(
     max_new_tokens: int = 96,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
+    rules: Sequence[Continuation | None] | None = None,
 ) -> list[Generation]:
     """Greedy answers to `prompts` (full prompt texts), in their order.
 
-    The model is put into evaluation mode; `progress(done, total)` is called after every batch.
+    With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. The
+    model is put into evaluation mode; `progress(done, total)` is called after every batch.
     """
     import torch
-    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+    from tasks.models.decoding import SchemaConstraint
 
     device = next(model.parameters()).device
     stops = torch.tensor(
@@ -95,10 +101,18 @@ def generate(
         )
         encoded = {key: value.to(device) for key, value in encoded.items()}
         width = encoded["input_ids"].shape[1]
+        processors = LogitsProcessorList()
+        if rules is not None:
+            processors.append(
+                SchemaConstraint([rules[i] for i in rows], tokenizer, width, complete=statement_is_complete)
+            )
         started = time.perf_counter()
         with torch.inference_mode():
             output = model.generate(
-                **encoded, generation_config=config, stopping_criteria=StoppingCriteriaList([StatementEnd(width)])
+                **encoded,
+                generation_config=config,
+                logits_processor=processors,
+                stopping_criteria=StoppingCriteriaList([StatementEnd(width)]),
             )
         seconds = (time.perf_counter() - started) / len(rows)
         for i, ids in zip(rows, output[:, width:].tolist(), strict=True):

@@ -1,0 +1,75 @@
+"""Constrained decoding: the most probable token that keeps an answer within its schema.
+
+Greedy decoding asks the model for its best token at every step; here a token is taken only if the text with it may still
+become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
+it. PICARD (Scholak et al. 2021) does the same with a parser. Base model, challenger and champion are asked the same way.
+
+Limits: among the `CANDIDATES` best tokens of a step; where none fits, or the end was refused `REFUSALS` times, the row
+goes on unconstrained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor
+
+from tasks.sql.continuation import Continuation
+
+CANDIDATES = 48
+REFUSALS = 3
+
+
+class SchemaConstraint(LogitsProcessor):
+    """Keeps every row of a batch within its rule; a row whose rule is None is decoded greedily.
+
+    `start` is the prompt's width in tokens; `complete` says whether a text holds a whole statement.
+    """
+
+    def __init__(
+        self, rules: Sequence[Continuation | None], tokenizer: Any, start: int, complete: Callable[[str], bool]
+    ) -> None:
+        self._rules = list(rules)
+        self._tokenizer, self._start, self._complete = tokenizer, start, complete
+        self._refused = [0] * len(rules)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        best = scores.topk(min(CANDIDATES, scores.shape[-1]), dim=-1).indices.tolist()
+        answers = input_ids[:, self._start :].tolist()
+        end = self._tokenizer.eos_token_id
+        for row, rule in enumerate(self._rules):
+            if rule is None:
+                continue
+            if end in answers[row]:
+                self._rules[row] = None
+                continue
+            token = self._first_allowed(row, rule, answers[row], best[row])
+            if token is None:
+                self._rules[row] = None
+            elif token != best[row][0]:
+                scores[row, token] = scores[row, best[row][0]] + 1
+        return scores
+
+    def _first_allowed(self, row: int, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
+        for token in candidates:
+            if token == self._tokenizer.eos_token_id:
+                if self._ends(row, rule, self._tokenizer.decode(answer)):
+                    return token
+                continue
+            text = self._tokenizer.decode([*answer, token])
+            if not self._complete(text):
+                if rule.allows(text):
+                    return token
+            elif self._ends(row, rule, text):
+                return token
+        return None
+
+    def _ends(self, row: int, rule: Continuation, text: str) -> bool:
+        """Whether the answer may end here; after some refusals it may, so that no row runs to its limit."""
+        statement = text.strip().removesuffix(";")
+        if rule.allows(statement) and rule.completes(statement):
+            return True
+        self._refused[row] += 1
+        return self._refused[row] > REFUSALS
