@@ -24,7 +24,7 @@ PLAIN = "{schema}\n\nQuestion: {question}\nSQL:\n"
 
 
 class PromptSpec(BaseModel):
-    """How an example becomes a prompt."""
+    """How a model is asked: how an example becomes a prompt, and how the answer is decoded. Kept with every adapter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +33,9 @@ class PromptSpec(BaseModel):
     schema_style: Literal["ddl", "compact"] = Field("compact", description="how tables are written in the prompt")
     system: str = Field(SYSTEM, description="system message of the chat format")
     max_tokens: int = Field(512, ge=32, description="prompt budget; whole tables are dropped to stay within it")
+    decoding: Literal["greedy", "constrained"] = Field(
+        "greedy", description="constrained: the best token that keeps the answer a statement over the schema (SQLite)"
+    )
 
 
 class Prompter:

@@ -1,8 +1,8 @@
 """Constrained decoding: the most probable token that keeps an answer within its schema.
 
-Greedy decoding asks the model for its best token at every step; here a token is taken only if the text with it may still
+Greedy decoding takes the model's best token at every step; here a token is taken only if the text with it may still
 become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
-it. PICARD (Scholak et al. 2021) does the same with a parser. Base model, challenger and champion are asked the same way.
+it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
 Limits: among the `CANDIDATES` best tokens of a step; where none fits, or the end was refused `REFUSALS` times, the row
 goes on unconstrained.
@@ -16,10 +16,25 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
+from infra.errors import UserError
+from tasks.data.prompts import PromptSpec
 from tasks.sql.continuation import Continuation
 
-CANDIDATES = 48
+CANDIDATES = 256
 REFUSALS = 3
+
+
+def continuation(spec: PromptSpec, schema: str, question: str) -> Continuation | None:
+    """The rule for one question's answer; None when the spec asks for greedy decoding.
+
+    None as well where SQLite cannot build the schema: then there is nothing to hold the answer to.
+    """
+    if spec.decoding == "greedy":
+        return None
+    try:
+        return Continuation(schema, question)
+    except UserError:
+        return None
 
 
 class SchemaConstraint(LogitsProcessor):
@@ -55,21 +70,15 @@ class SchemaConstraint(LogitsProcessor):
     def _first_allowed(self, row: int, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
         for token in candidates:
             if token == self._tokenizer.eos_token_id:
-                if self._ends(row, rule, self._tokenizer.decode(answer)):
+                if rule.completes(self._tokenizer.decode(answer)) or self._gives_up(row):
                     return token
                 continue
             text = self._tokenizer.decode([*answer, token])
-            if not self._complete(text):
-                if rule.allows(text):
-                    return token
-            elif self._ends(row, rule, text):
+            if rule.allows(text) and (not self._complete(text) or rule.completes(text)):
                 return token
         return None
 
-    def _ends(self, row: int, rule: Continuation, text: str) -> bool:
-        """Whether the answer may end here; after some refusals it may, so that no row runs to its limit."""
-        statement = text.strip().removesuffix(";")
-        if rule.allows(statement) and rule.completes(statement):
-            return True
+    def _gives_up(self, row: int) -> bool:
+        """Count a refused end; after some the row may end as it stands, so that none runs to its limit."""
         self._refused[row] += 1
         return self._refused[row] > REFUSALS

@@ -19,6 +19,7 @@ from tasks.data.dataset import read_examples
 from tasks.data.example import Example
 from tasks.data.prompts import Prompter, PromptSpec
 from tasks.data.schema import PromptTooLong
+from tasks.models.decoding import continuation
 from tasks.models.generation import Generation, generate
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.process import child_main, write_atomically
@@ -72,7 +73,9 @@ def _answer(
     def progress(done: int, total: int) -> None:
         write_atomically(work / PROGRESS, {"role": subject.role, "done": done, "total": total})
 
-    found = generate(model, tokenizer, [prompts[i] for i in asked], job.max_new_tokens, job.batch_size, progress)
+    rules = [continuation(subject.prompt, examples[i].schema, examples[i].question) for i in asked]
+    texts = [prompts[i] for i in asked]
+    found = generate(model, tokenizer, texts, job.max_new_tokens, job.batch_size, progress, rules)
     if subject.adapter:
         model.unload()
     answers = dict(zip(asked, found, strict=True))

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from infra.errors import NightshiftError
+from tasks.data.prompts import PromptSpec
+from tasks.models.decoding import continuation
 from tasks.models.generation import generate, statement_is_complete
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.precision import Precision
+from tasks.sql.continuation import Continuation
 
 PROMPTS = ["a", "SELECT name FROM singers WHERE age > 3", "How many?", "x" * 90, "list all concerts"]
 
@@ -50,3 +53,31 @@ def test_where_a_statement_ends(text: str, complete: bool) -> None:
 def test_a_missing_adapter_is_an_error_and_never_the_base(model, tmp_path: Path) -> None:
     with pytest.raises(NightshiftError, match=r"adapter_config\.json"):
         load_adapter(model, tmp_path)
+
+
+SCHEMA = "CREATE TABLE singers (name TEXT, age INTEGER); CREATE TABLE concerts (title TEXT, year INTEGER);"
+
+
+def test_constrained_answers_stay_within_the_schema_even_of_a_random_model(model, tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    rules = [Continuation(SCHEMA, prompt) for prompt in PROMPTS]
+    free = generate(model, tokenizer, PROMPTS, 16, batch_size=3)
+    held = generate(model, tokenizer, PROMPTS, 16, batch_size=3, rules=rules)
+    assert not any(rule.allows(answer.text) for rule, answer in zip(rules, free, strict=True))
+    assert [answer.text for rule, answer in zip(rules, held, strict=True) if not rule.allows(answer.text)] == []
+
+
+def test_rows_without_a_rule_are_answered_as_without_constraint(model, tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    rules = [None, Continuation(SCHEMA, PROMPTS[1]), None, None, None]
+    free = generate(model, tokenizer, PROMPTS, 12, batch_size=5)
+    mixed = generate(model, tokenizer, PROMPTS, 12, batch_size=5, rules=rules)
+    assert [a.text for a in mixed[2:]] == [a.text for a in free[2:]]
+    assert mixed[0].text == free[0].text
+    assert mixed[1].text != free[1].text
+
+
+def test_the_decoding_of_a_recipe_decides_the_rule() -> None:
+    assert continuation(PromptSpec(), SCHEMA, "How many?") is None
+    assert continuation(PromptSpec(decoding="constrained"), "CREATE TABLE t (", "How many?") is None
+    assert continuation(PromptSpec(decoding="constrained"), SCHEMA, "How many?") is not None

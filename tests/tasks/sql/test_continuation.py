@@ -1,0 +1,97 @@
+"""What constrained decoding lets a model write: whole real queries pass, every misspelt or misplaced name does not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tasks.sql.continuation import Continuation
+
+REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+SCHEMA = """
+CREATE TABLE airline (al_id INTEGER PRIMARY KEY, name TEXT, founding_year INTEGER);
+CREATE TABLE aircraft (tail_no INTEGER PRIMARY KEY, al_id INTEGER, model TEXT, seat_count INTEGER);
+"""
+QUESTION = "How many aircraft of students at Heathrow and O'Hare are from 1987?"
+RULE = Continuation(SCHEMA, QUESTION)
+
+GOOD = [
+    "SELECT COUNT(*) FROM airline",
+    "select Name from AIRLINE order by Founding_Year desc limit 3",
+    "SELECT aircraft.model, airline.name FROM aircraft JOIN airline ON aircraft.al_id = airline.al_id",
+    "SELECT T1.name FROM airline AS T1 JOIN aircraft AS T2 ON T1.al_id = T2.al_id WHERE T2.model = 'A320'",
+    "SELECT a.name FROM airline a, aircraft b WHERE a.al_id = b.al_id",
+    "SELECT name FROM airline WHERE al_id NOT IN (SELECT al_id FROM aircraft WHERE seat_count > 50)",
+    "SELECT name FROM airline AS T1 WHERE 9 < (SELECT AVG(seat_count) FROM aircraft AS T2 WHERE T2.al_id = T1.al_id)",
+    "SELECT name AS n, COUNT(*) AS c FROM airline GROUP BY n ORDER BY c DESC LIMIT 10",
+    "SELECT COUNT(*) FROM (SELECT al_id FROM aircraft GROUP BY al_id HAVING COUNT(*) > 2)",
+    "SELECT name FROM airline UNION SELECT model FROM aircraft",
+    "WITH big AS (SELECT al_id FROM aircraft) SELECT COUNT(*) FROM big",
+    "SELECT name FROM airline WHERE name = 'Heathrow' OR name = 'student' OR name = 'O''Hare' OR name LIKE '%Hear%'",
+    "SELECT name FROM airline WHERE founding_year BETWEEN 1987 AND 1987.0",
+    "SELECT CAST(seat_count AS REAL) FROM aircraft",
+]
+BAD = [
+    ("SELECT nam FROM airline", "SELECT nam "),
+    ("SELECT raquo_count FROM aircraft", "SELECT raq"),
+    ("SELECT name FROM airlines", "SELECT name FROM airlines"),
+    ("SELECT airline.seat_count FROM airline", "SELECT airline.s"),
+    ("SELECT seat_count FROM airline WHERE 1", "SELECT seat_count FROM airline WHERE "),
+    ("SELECT aircraft.model FROM airline ORDER BY 1", "SELECT aircraft.model FROM airline ORDER "),
+    ("SELECT name FROM airline WHERE seat_count > 3", "SELECT name FROM airline WHERE sea"),
+    ("SELECT T1.name FROM airline AS T1 WHERE T2.al_id = 1", "SELECT T1.name FROM airline AS T1 WHERE T2"),
+    ("SELECT name FROM airline UNION SELECT seat_count FROM airline LIMIT 1", None),
+    ("SELECT name FROM airline WHERE name = 'Hearst'", "SELECT name FROM airline WHERE name = 'Hear"),
+    ("SELECT name FROM airline WHERE name = 'Heat'", "SELECT name FROM airline WHERE name = 'Heat'"),
+    ("SELECT name FROM airline WHERE founding_year > 1988", "SELECT name FROM airline WHERE founding_year > 1988"),
+    ("SELECT name FROM airline LIMIT 1.", "SELECT name FROM airline LIMIT 1."),
+    ("SELECT name FROM airline)", "SELECT name FROM airline)"),
+    ("The query is SELECT", "T"),
+    ("DELETE FROM airline", "D"),
+]
+
+
+@pytest.mark.parametrize("sql", GOOD)
+def test_every_prefix_of_a_right_statement_is_allowed(sql: str) -> None:
+    refused = [sql[:end] for end in range(1, len(sql) + 1) if not RULE.allows(sql[:end])]
+    assert refused == []
+    assert RULE.completes(sql)
+
+
+@pytest.mark.parametrize(("sql", "refused_at"), BAD)
+def test_a_wrong_statement_is_refused_where_it_goes_wrong(sql: str, refused_at: str | None) -> None:
+    first = next((sql[:end] for end in range(1, len(sql) + 1) if not RULE.allows(sql[:end])), None)
+    assert first is not None
+    if refused_at is not None:
+        assert first == refused_at
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT aircraft.model FROM airline", "SELECT DISTINCT DISTINCT name FROM airline", ""]
+)
+def test_what_sqlite_does_not_prepare_is_no_end(sql: str) -> None:
+    assert not RULE.completes(sql)
+
+
+def test_real_queries_are_hardly_ever_refused() -> None:
+    """Gold of the Spider sample: what is refused is a literal that begins like a word of its question by chance."""
+    folder = REAL / "spider"
+    if not folder.is_dir():
+        pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
+    ddl = {}
+    for entry in json.loads((folder / "tables.json").read_text()):
+        columns = defaultdict(list)
+        for table, column in entry["column_names_original"]:
+            columns[table].append(f'"{column}"')
+        names = enumerate(entry["table_names_original"])
+        ddl[entry["db_id"]] = "".join(f'CREATE TABLE "{name}" ({", ".join(columns[i])});' for i, name in names)
+    rows = [json.loads(line) for line in (folder / "train_spider.jsonl").read_text().splitlines()]
+    refused = [
+        row["query"] for row in rows if not Continuation(ddl[row["db_id"]], row["question"]).allows(row["query"])
+    ]
+    assert len(rows) == 3000
+    assert len(refused) <= 10, refused
