@@ -37,7 +37,15 @@ from tasks.models.session import GenerationJob, SubjectJob
 from tasks.models.steps import fetch_model, generate_predictions
 from tasks.sql.executor import Limits
 
-ANSWERING_CODE = ("tasks.models", "tasks.data.prompts", "tasks.data.schema")
+ANSWERING_CODE = (
+    "tasks.models",
+    "tasks.data.prompts",
+    "tasks.data.schema",
+    "tasks.sql.continuation",
+    "tasks.sql.scope",
+    "tasks.sql.copying",
+    "tasks.sql.executor",
+)
 JUDGING_CODE = ("tasks.sql", "tasks.evaluation")
 LIBRARIES = ("torch", "transformers", "peft", "sqlglot")
 
