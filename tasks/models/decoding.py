@@ -4,8 +4,8 @@ Greedy decoding takes the model's best token at every step; here a token is take
 become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
 it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
-Limits: among the `CANDIDATES` best tokens of a step; where none fits, or the end was refused `REFUSALS` times, the row
-goes on unconstrained.
+Limits: only the `CANDIDATES` best tokens of a step are tried; where none of them fits the row goes on unconstrained, and
+after `REFUSALS` refused ends it may end as it stands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.errors import UserError
 from tasks.data.prompts import PromptSpec
 from tasks.sql.continuation import Continuation
 
-CANDIDATES = 256
+CANDIDATES = (32, 4096)  # tried first, and where none of these fits
 REFUSALS = 3
 
 
@@ -51,7 +51,7 @@ class SchemaConstraint(LogitsProcessor):
         self._refused = [0] * len(rules)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        best = scores.topk(min(CANDIDATES, scores.shape[-1]), dim=-1).indices.tolist()
+        best = scores.topk(min(CANDIDATES[0], scores.shape[-1]), dim=-1).indices.tolist()
         answers = input_ids[:, self._start :].tolist()
         end = self._tokenizer.eos_token_id
         for row, rule in enumerate(self._rules):
@@ -61,6 +61,9 @@ class SchemaConstraint(LogitsProcessor):
                 self._rules[row] = None
                 continue
             token = self._first_allowed(row, rule, answers[row], best[row])
+            if token is None:
+                more = scores[row].topk(min(CANDIDATES[1], scores.shape[-1])).indices[len(best[row]) :].tolist()
+                token = self._first_allowed(row, rule, answers[row], more)
             if token is None:
                 self._rules[row] = None
             elif token != best[row][0]:

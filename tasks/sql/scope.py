@@ -37,6 +37,7 @@ class _Frame:
     pending: list[tuple[str, str]] = field(default_factory=list)  # (qualifier, column)
     given: set[str] = field(default_factory=set)  # aliases of values
     open: bool = False  # reads something whose columns are not known: a subquery, a common table expression
+    ordered: bool = False  # ORDER BY or LIMIT was read: UNION and its kind cannot follow
     using: bool = False  # USING and NATURAL merge columns of one name
 
 
@@ -68,10 +69,11 @@ class Scopes:
             frame.stage = "from"
         elif word in ("using", "natural"):
             frame.using = True
-        elif word in _AFTER_FROM and frame.stage == "from":
-            return self._settle()
+        elif word in _AFTER_FROM:
+            frame.ordered = frame.ordered or word in ("order", "limit")
+            return frame.stage != "from" or self._settle()
         elif word in _SETS:
-            if not self._settle():
+            if frame.ordered or not self._settle():
                 return False
             self._frame = _Frame(outer=frame.outer)
         self._bracket_before = False
@@ -101,6 +103,8 @@ class Scopes:
     def table(self, word: str, last: bool) -> bool:
         """Take a table of the FROM clause in."""
         if word in self._all and not last:
+            if word in self._frame.tables:  # twice under one name: every column of it would be ambiguous
+                return False
             self._frame.tables[word] = word
             self._frame.latest = word
             return True

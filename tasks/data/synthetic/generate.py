@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -22,9 +22,10 @@ from tasks.data.example import DIFFICULTIES, Example
 from tasks.data.synthetic.draw import Draw, NoFit
 from tasks.data.synthetic.phrasing import fill_phrasing, is_held_out
 from tasks.data.synthetic.rows import Filled, fill
-from tasks.data.synthetic.schema import SyntheticDatabase, load_databases
+from tasks.data.synthetic.schema import Column, SyntheticDatabase, load_databases
 from tasks.data.synthetic.shape import Shape
 from tasks.data.synthetic.shapes import all_shapes
+from tasks.data.synthetic.variants import pool_of, vary
 
 Split = Literal["train", "validation", "test"]
 
@@ -75,7 +76,10 @@ class GenerateSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(7, description="seed of the rows and of the questions; the splits do not depend on it")
-    train_per_database: int = Field(40, ge=0, description="training rows of each training database")
+    train_per_database: int = Field(40, ge=0, description="training rows of each training database and variant")
+    variants: int = Field(
+        0, ge=0, description="variants of each training database: other names, some attributes of other databases"
+    )
     validation_per_database: int = Field(24, ge=0, description="validation rows of each validation database")
     test_per_database: int = Field(16, ge=0, description="test rows of each database of a test domain")
     unseen_phrasing_share: float = Field(0.5, ge=0, le=1, description="share of test rows with held-out phrasings")
@@ -99,11 +103,21 @@ def generate(spec: GenerateSpec) -> list[Example]:
     if unknown:
         known = ", ".join(sorted({database.domain for database in databases}))
         raise UserError(f"no synthetic domain {', '.join(sorted(unknown))}; there are {known}")
+    chosen = [one for one in databases if not spec.domains or one.domain in spec.domains]
+    pool = pool_of([one for one in databases if split_of(one, spec) == "train"])
     examples: list[Example] = []
-    for database in databases:
-        if not spec.domains or database.domain in spec.domains:
-            examples += generate_for(database, split_of(database, spec), spec)
+    for database in chosen:
+        split = split_of(database, spec)
+        for version in _versions(database, pool, spec) if split == "train" else [database]:
+            examples += generate_for(version, split, spec)
     return examples
+
+
+def _versions(database: SyntheticDatabase, pool: Sequence[Column], spec: GenerateSpec) -> Iterator[SyntheticDatabase]:
+    """A training database and its variants."""
+    yield database
+    for number in range(1, spec.variants + 1):
+        yield vary(database, number, pool, random.Random(f"{spec.seed}/{database.id}/variant {number}"))
 
 
 def split_of(database: SyntheticDatabase, spec: GenerateSpec) -> Split:
