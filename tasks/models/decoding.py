@@ -4,8 +4,8 @@ Greedy decoding takes the model's best token at every step; here a token is take
 become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
 it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
-Limits: only the `CANDIDATES` best tokens of a step are tried; where none of them fits the row goes on unconstrained, and
-after `REFUSALS` refused ends it may end as it stands.
+Limits: only the `CANDIDATES` best tokens of a step are tried; where none of them fits the row goes on unconstrained,
+and after `REFUSALS` refused ends it may end as it stands.
 """
 
 from __future__ import annotations

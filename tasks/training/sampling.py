@@ -1,12 +1,14 @@
 """Which rows a stage trains on: a difficulty filter, a sample, and a replay of what earlier stages taught.
 
 Deterministic: rows are ordered by a hash of seed and id, so the same rows are drawn on any machine and adding rows
-changes a sample as little as possible.
+changes a sample as little as possible. Rows are drawn several of one schema at a time (`share_prefix`), because rows of
+one schema share its tokens in a training sequence.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 
 from infra.errors import UserError
@@ -18,15 +20,30 @@ def _shuffled(examples: Sequence[Example], salt: str) -> list[Example]:
     return sorted(examples, key=lambda e: hashlib.sha256(f"{salt}|{e.id}".encode()).digest())
 
 
+def _drawn(examples: Sequence[Example], salt: str, together: int) -> list[Example]:
+    """The examples in random order, `together` of one schema at a time; incomplete lots come last."""
+    waiting: dict[str, list[Example]] = defaultdict(list)
+    lots = []
+    for example in _shuffled(examples, salt):
+        lot = waiting[example.schema]
+        lot.append(example)
+        if len(lot) == together:
+            lots.append(waiting.pop(example.schema))
+    # In the order of their first rows' turn: a lot is complete the sooner the larger its schema, which is no order.
+    lots.sort(key=lambda lot: hashlib.sha256(f"{salt}|lot|{lot[0].id}".encode()).digest())
+    return [example for lot in [*lots, *waiting.values()] for example in lot]
+
+
 def stage_rows(spec: TrainingSpec, index: int, train: Sequence[Example]) -> list[Example]:
     """The rows of stage `index`: its own difficulties plus the replayed share of earlier ones.
 
     Raises UserError when no row is left.
     """
     stage = spec.stages[index]
-    own = _shuffled([e for e in train if e.difficulty in stage.data.difficulty], f"{spec.seed}-{stage.name}")
+    together = spec.share_prefix
+    own = _drawn([e for e in train if e.difficulty in stage.data.difficulty], f"{spec.seed}-{stage.name}", together)
     earlier = {d for before in spec.stages[:index] for d in before.data.difficulty} - set(stage.data.difficulty)
-    past = _shuffled([e for e in train if e.difficulty in earlier], f"{spec.seed}-{stage.name}-replay")
+    past = _drawn([e for e in train if e.difficulty in earlier], f"{spec.seed}-{stage.name}-replay", together)
     total = stage.data.max_samples or len(own)
     replayed = past[: _replay_count(stage, total, len(own))]
     rows = own[: total - len(replayed) if stage.data.max_samples else total] + replayed

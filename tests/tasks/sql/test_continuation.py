@@ -78,7 +78,7 @@ def test_what_sqlite_does_not_prepare_is_no_end(sql: str) -> None:
 
 
 def test_real_queries_are_hardly_ever_refused() -> None:
-    """Gold of the Spider sample: refused are literals that begin like a word of their question by chance, and errors."""
+    """Gold of the Spider sample: refused are literals that begin like a word of the question by chance, and errors."""
     folder = REAL / "spider"
     if not folder.is_dir():
         pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from infra.store import LocalStore
 from tasks.data.example import Example
 from tasks.data.prompts import Prompter, PromptSpec
 from tasks.models.loading import load_tokenizer
+from tasks.training.batches import group_rows
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.curriculum import keep_stage, plan_curriculum, restore_stages
 from tasks.training.job import ADAPTER, TrainingJob, read_result
 from tasks.training.preflight import Tokenised, check_rows, tokenise
 from tasks.training.sampling import stage_rows
 from tasks.training.session import run_session
-from tasks.training.spec import TrainingSpec
+from tasks.training.spec import StageData, TrainingSpec
 
 DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
 
@@ -217,3 +219,16 @@ def test_a_diverged_stage_is_a_failure(tiny_model: Path, tmp_path: Path, monkeyp
         run_session(job, tmp_path)
     assert not (tmp_path / job.stages[0].folder / ADAPTER).exists()
     shutil.rmtree(tmp_path)
+
+
+def test_rows_of_one_schema_are_drawn_together_so_that_they_share_a_sequence() -> None:
+    wide = [replace(e, schema=f"CREATE TABLE t{i % 20} (a INT)", difficulty="easy") for i, e in enumerate(rows(200))]
+    training = spec(share_prefix=4)
+    training = training.model_copy(
+        update={"stages": (training.stages[0].model_copy(update={"data": StageData(max_samples=24)}),)}
+    )
+    drawn = stage_rows(training, 0, wide)
+    assert len(drawn) == 24
+    groups = group_rows([{"schema": e.schema} for e in drawn], 4)
+    assert [len(group) for group in groups] == [4] * 6
+    assert len({e.schema for e in drawn}) > 1
