@@ -17,29 +17,14 @@ from functools import lru_cache
 
 from tasks.sql.copying import Copied
 from tasks.sql.executor import compiles, open_database
-from tasks.sql.scope import Scopes, begins, fits
+from tasks.sql.grammar import FORCED, FUNCTIONS, TYPES, WINDOWS, Grammar
+from tasks.sql.scope import Scopes, fits
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)|(?P<string>'(?:[^']|'')*'?)|(?P<quoted>"[^"]*"?|`[^`]*`?)|(?P<number>\d+(?:\.\d*)?)
     |(?P<word>[^\W\d]\w*)|(?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
-KEYWORDS = frozenset(
-    """
-    all and as asc between by case cast collate cross current_date desc distinct else end escape except exists from
-    full glob group having in inner intersect integer is join left like limit natural not null nulls numeric offset on
-    or order outer over partition real recursive right select text then union using values when where with
-    """.split()
-)
-FUNCTIONS = frozenset(
-    """
-    abs avg cast ceil ceiling coalesce count date datetime dense_rank floor glob group_concat ifnull iif instr julianday
-    lag lead length like lower ltrim max min nullif power printf rank replace round row_number rtrim sqrt strftime
-    substr substring sum time total trim typeof upper
-    """.split()
-)
-_FIRST = ("select", "with")
-_MARKS = frozenset("()*,.=<>!+-/%|;")
 
 
 class Continuation:
@@ -49,7 +34,7 @@ class Continuation:
     """
 
     def __init__(self, schema: str, question: str = "") -> None:
-        self._empty, self._tables = _built(schema)
+        self._empty, self._tables, self._names = _built(schema)
         self._copied = Copied(question)
 
     def allows(self, text: str) -> bool:
@@ -59,7 +44,7 @@ class Continuation:
         >>> rule.allows("SELECT runw"), rule.allows("SELECT raquo")
         (True, False)
         """
-        return _Reader(self._tables, self._copied).reads(text)
+        return _Reader(self._tables, self._names, self._copied).reads(text)
 
     def completes(self, text: str) -> bool:
         """Whether `text` is a whole statement that SQLite prepares on the schema."""
@@ -67,24 +52,27 @@ class Continuation:
 
 
 @lru_cache(maxsize=512)
-def _built(schema: str) -> tuple[sqlite3.Connection, dict[str, frozenset[str]]]:
-    """The schema as an empty database, and its tables and columns in lower case."""
+def _built(schema: str) -> tuple[sqlite3.Connection, dict[str, frozenset[str]], frozenset[str]]:
+    """The schema as an empty database, its tables and columns in lower case, and all names as they are written."""
     connection = open_database(schema=schema)
     names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
-    tables = {}
+    tables: dict[str, frozenset[str]] = {}
+    written = set(names)
     for name in names:
         quoted = name.replace('"', '""')
         columns = connection.execute(f'SELECT * FROM "{quoted}" LIMIT 0').description
         tables[name.lower()] = frozenset(column[0].lower() for column in columns)
-    return connection, tables
+        written |= {column[0] for column in columns}
+    return connection, tables, frozenset(written)
 
 
 class _Reader:
     """One pass over one text."""
 
-    def __init__(self, tables: Mapping[str, frozenset[str]], copied: Copied) -> None:
-        self.copied = copied
+    def __init__(self, tables: Mapping[str, frozenset[str]], names: frozenset[str], copied: Copied) -> None:
+        self.names, self.copied = names, copied
         self.scopes = Scopes(tables)
+        self.grammar = Grammar()
         self.before: list[str] = []  # what was read, lower case, spaces left out
 
     def reads(self, text: str) -> bool:
@@ -105,39 +93,64 @@ class _Reader:
     def _token(self, kind: str, token: str, after: str, last: bool) -> bool:
         previous = self.before[-1] if self.before else ""
         if kind == "word":
-            return self._word(token.lower(), previous, after, last)
-        if not previous:
-            return token == "("
+            return self._is_even(token) and self._word(token.lower(), previous, after, last)
+        if kind == "mark":
+            return self.grammar.mark(token, self.scopes.table_before(previous)) and self.scopes.mark(token)
+        if not previous or not self.grammar.due:
+            return False
+        self.grammar.operand(token)
         if kind == "string":
             return previous == "like" or self.copied.allows_text(token)
         if kind == "number":
             return self.copied.allows_number(token, last, whole=previous == "limit")
-        if kind == "mark":
-            return token in _MARKS and self.scopes.mark(token)
         return True
 
     def _word(self, word: str, previous: str, after: str, last: bool) -> bool:
-        scopes = self.scopes
-        if not previous or (previous == "(" and set(self.before) == {"("}):
-            if fits(word, _FIRST, last):
-                scopes.keyword(word)
-                return True
-            return False
+        grammar, scopes = self.grammar, self.scopes
         if previous == ".":
+            grammar.operand(word)
             return scopes.column(word, self.before[-2] if len(self.before) > 1 else "", last)
         if previous == "as":
-            if "cast" in self.before[-7:] and fits(word, KEYWORDS, last):
+            grammar.operand(word)
+            if "cast" in self.before[-7:] and fits(word, TYPES, last):
                 return True
             scopes.alias(word, self.before[-2])
             return True
-        if scopes.expects_table(previous):
-            return scopes.table(word, last) or (previous == "(" and fits(word, ("select",), last))
-        if last:
-            return begins(word, KEYWORDS, True) or begins(word, FUNCTIONS, True) or scopes.may_begin(word, previous)
-        if after == ".":
-            return scopes.qualifier(word)
-        if word in FUNCTIONS and after in ("", "("):
+        keywords = grammar.keywords(scopes.table_before(previous), scopes.limited())
+        if scopes.expects_table(previous) or (previous == "(" and len(self.before) > 1 and self.before[-2] == "from"):
+            if not scopes.table(word, last):
+                return previous == "(" and self._keyword(word, frozenset({"select"}), last)
+            grammar.operand(word)
             return True
-        if word in KEYWORDS:
-            return scopes.keyword(word)
-        return scopes.column(word, "", False) or scopes.implicit_alias(word, previous)
+        operand = grammar.due and set(self.before) - {"("} and grammar.previous not in FORCED
+        if operand and not last and (after == "." or after != "(" or word not in FUNCTIONS):
+            if after == "." and scopes.qualifier(word):
+                grammar.operand(word)
+                return True
+            if after != "." and word not in keywords and scopes.column(word, "", False):
+                grammar.operand(word)
+                return True
+        names = FUNCTIONS if scopes.inside_brackets() else FUNCTIONS | WINDOWS
+        if operand and fits(word, names, last) and (last or after in ("", "(")):
+            grammar.operand(word)
+            return True
+        if self._keyword(word, keywords, last):
+            return True
+        if last:
+            grammar.operand(word)
+            return (operand and scopes.may_begin(word, previous)) or scopes.may_alias(word, previous)
+        if scopes.implicit_alias(word, previous):
+            grammar.operand(word)
+            return True
+        return False
+
+    def _is_even(self, word: str) -> bool:
+        """Whether every part of a word is written in one case, or the word as in the schema: not `typeoF`."""
+        even = all(part in (part.lower(), part.upper(), part.capitalize()) for part in word.split("_"))
+        return even or any(name.startswith(word) for name in self.names)
+
+    def _keyword(self, word: str, keywords: frozenset[str], last: bool) -> bool:
+        if word in keywords and not last:
+            self.grammar.keyword(word)
+            return self.scopes.keyword(word)
+        return fits(word, keywords, last)

@@ -38,6 +38,7 @@ class _Frame:
     given: set[str] = field(default_factory=set)  # aliases of values
     open: bool = False  # reads something whose columns are not known: a subquery, a common table expression
     ordered: bool = False  # ORDER BY or LIMIT was read: UNION and its kind cannot follow
+    limited: bool = False
     using: bool = False  # USING and NATURAL merge columns of one name
 
 
@@ -50,6 +51,7 @@ class Scopes:
         self._frame = _Frame()
         self._parens: list[_Frame | None] = []  # for every open bracket the frame outside it, or None: same frame
         self._bracket_before = False
+        self._table_before = False
         self._with = False
 
     # What the reader tells -------------------------------------------------------------------------------------------
@@ -57,6 +59,7 @@ class Scopes:
     def keyword(self, word: str) -> bool:
         """Take a keyword in; False where it ends a FROM clause that lacks the table of a column."""
         frame = self._frame
+        self._table_before = False
         if word == "with":
             self._with = True
         elif word == "select":
@@ -71,6 +74,7 @@ class Scopes:
             frame.using = True
         elif word in _AFTER_FROM:
             frame.ordered = frame.ordered or word in ("order", "limit")
+            frame.limited = frame.limited or word == "limit"
             return frame.stage != "from" or self._settle()
         elif word in _SETS:
             if frame.ordered or not self._settle():
@@ -81,6 +85,7 @@ class Scopes:
 
     def mark(self, mark: str) -> bool:
         """Take a punctuation mark in; False where a bracket closes a SELECT that lacks the table of a column."""
+        self._table_before = False
         if mark == "(":
             self._parens.append(None)
             self._bracket_before = True
@@ -102,16 +107,16 @@ class Scopes:
 
     def table(self, word: str, last: bool) -> bool:
         """Take a table of the FROM clause in."""
-        if word in self._all and not last:
-            if word in self._frame.tables:  # twice under one name: every column of it would be ambiguous
-                return False
-            self._frame.tables[word] = word
+        taken = self._frame.tables  # a table twice under one name: every column of it would be ambiguous
+        if word in self._all and word not in taken and not last:
+            taken[word] = word
             self._frame.latest = word
+            self._table_before = True
             return True
         if self._with:
             self._frame.open = True
             return True
-        return fits(word, self._all, last)
+        return last and fits(word, [table for table in self._all if table not in taken], True)
 
     def alias(self, word: str, source: str) -> None:
         """Take in the name given after AS, to a table or to a value."""
@@ -119,15 +124,32 @@ class Scopes:
         if frame.stage == "from" and source == frame.latest:
             frame.tables.pop(source, None)
             frame.tables[word] = source
+            self._table_before = True
         elif frame.stage != "from":
             frame.given.add(word)
 
+    def may_alias(self, word: str, previous: str) -> bool:
+        """Whether an unfinished word may become an alias after a table."""
+        return self.table_before(previous) and bool(_ALIAS.fullmatch(word))
+
     def implicit_alias(self, word: str, previous: str) -> bool:
         """Take in a short name that follows a table without AS."""
-        if self._frame.stage == "from" and previous == self._frame.latest and _ALIAS.fullmatch(word):
+        if self.may_alias(word, previous):
             self.alias(word, previous)
             return True
         return False
+
+    def table_before(self, previous: str) -> bool:
+        """Whether `previous` is the table (or its alias) that a FROM clause has just named."""
+        return self._table_before and previous in self._frame.tables
+
+    def limited(self) -> bool:
+        """Whether the innermost SELECT has read LIMIT."""
+        return self._frame.limited
+
+    def inside_brackets(self) -> bool:
+        """Whether the text stands inside the brackets of a function or an expression."""
+        return bool(self._parens) and self._parens[-1] is None
 
     # What it may write -----------------------------------------------------------------------------------------------
 
@@ -140,7 +162,7 @@ class Scopes:
     def column(self, word: str, qualifier: str, last: bool) -> bool:
         """Whether `word` may stand as a column (of `qualifier`, if one is given); remembered where FROM is to come."""
         frame = self._frame
-        self._bracket_before = False
+        self._bracket_before = self._table_before = False
         if self._with or frame.open:
             return fits(word, self._columns | frame.given, last) or self._with
         if qualifier:
@@ -163,7 +185,7 @@ class Scopes:
             names: Iterable[str] = self._columns | self._given() | set(self._all)
             return begins(word, names, True) or bool(_ALIAS.fullmatch(word)) or self._with
         names = self._visible() | self._given() | self._names()
-        return begins(word, names, True) or (previous == frame.latest and bool(_ALIAS.fullmatch(word)))
+        return begins(word, names, True)
 
     # Resolution ------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,10 @@ GOOD = [
     "SELECT name FROM airline WHERE name = 'Heathrow' OR name = 'student' OR name = 'O''Hare' OR name LIKE '%Hear%'",
     "SELECT name FROM airline WHERE founding_year BETWEEN 1987 AND 1987.0",
     "SELECT CAST(seat_count AS REAL) FROM aircraft",
+    "SELECT RANK() OVER (PARTITION BY model ORDER BY seat_count) FROM aircraft",
+    "SELECT CASE WHEN al_id > 2 THEN 'a' ELSE 'b' END FROM airline WHERE name IS NOT NULL AND al_id <> 3",
+    "SELECT T1.* FROM airline AS T1 WHERE EXISTS (SELECT * FROM aircraft WHERE aircraft.al_id = T1.al_id)",
+    "SELECT MAX(al_id) - MIN(al_id) FROM airline WHERE al_id IN (1, 2)",
 ]
 BAD = [
     ("SELECT nam FROM airline", "SELECT nam "),
@@ -42,7 +46,7 @@ BAD = [
     ("SELECT airline.seat_count FROM airline", "SELECT airline.s"),
     ("SELECT seat_count FROM airline WHERE 1", "SELECT seat_count FROM airline WHERE "),
     ("SELECT aircraft.model FROM airline ORDER BY 1", "SELECT aircraft.model FROM airline ORDER "),
-    ("SELECT name FROM airline WHERE seat_count > 3", "SELECT name FROM airline WHERE sea"),
+    ("SELECT name FROM airline WHERE seat_count > 3", "SELECT name FROM airline WHERE se"),
     ("SELECT T1.name FROM airline AS T1 WHERE T2.al_id = 1", "SELECT T1.name FROM airline AS T1 WHERE T2"),
     ("SELECT name FROM airline UNION SELECT seat_count FROM airline LIMIT 1", None),
     ("SELECT name FROM airline WHERE name = 'Hearst'", "SELECT name FROM airline WHERE name = 'Hear"),
@@ -50,6 +54,13 @@ BAD = [
     ("SELECT name FROM airline WHERE founding_year > 1988", "SELECT name FROM airline WHERE founding_year > 1988"),
     ("SELECT name FROM airline LIMIT 1.", "SELECT name FROM airline LIMIT 1."),
     ("SELECT name FROM airline)", "SELECT name FROM airline)"),
+    ("SELECT airline.name FROM airline JOIN airline ON 1", "SELECT airline.name FROM airline JOIN airl"),
+    ("SELECT name FROM airline GROUP_CONCAT(SELECT name)", "SELECT name FROM airline GROUP_"),
+    ("SELECT name FROM airline LIMIT 1 LIMIT 1", "SELECT name FROM airline LIMIT 1 L"),
+    ("SELECT name FROM airline - LOWER(name)", "SELECT name FROM airline -"),
+    ("SELECT name DISTINCT al_id FROM airline", "SELECT name DI"),
+    ("SELECT naMe FROM airline", "SELECT naM"),
+    ("SELECT name FROM airline ORDER BY name UNION SELECT model FROM aircraft", "SELECT name FROM airline ORDER BY name UNION "),
     ("The query is SELECT", "T"),
     ("DELETE FROM airline", "D"),
 ]
@@ -78,7 +89,7 @@ def test_what_sqlite_does_not_prepare_is_no_end(sql: str) -> None:
 
 
 def test_real_queries_are_hardly_ever_refused() -> None:
-    """Gold of the Spider sample: refused are literals that begin like a word of the question by chance, and errors."""
+    """Gold of the Spider sample: refused are chance likenesses of literals, odd spellings and errors."""
     folder = REAL / "spider"
     if not folder.is_dir():
         pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
@@ -94,4 +105,4 @@ def test_real_queries_are_hardly_ever_refused() -> None:
         row["query"] for row in rows if not Continuation(ddl[row["db_id"]], row["question"]).allows(row["query"])
     ]
     assert len(rows) == 3000
-    assert len(refused) <= 12, refused
+    assert len(refused) <= 20, refused

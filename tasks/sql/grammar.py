@@ -1,0 +1,117 @@
+"""The order of words in a SELECT: what kind of word may come after the one before, without looking at names.
+
+A statement alternates between places where an operand must come (after WHERE, a comma, an operator, an opening bracket)
+and places where one has just ended. That alone keeps an answer from wandering off (`WHERE GROUP_CONCAT(SELECT ...`).
+
+Limits: SQLite's SELECT; implicit aliases of values and VALUES are not written.
+"""
+
+from __future__ import annotations
+
+FUNCTIONS = frozenset(
+    """
+    abs avg cast ceil coalesce count date datetime floor group_concat ifnull iif instr julianday length lower max min
+    nullif replace round strftime substr sum time total trim upper
+    """.split()
+)
+WINDOWS = frozenset("dense_rank lag lead rank row_number".split())
+TYPES = frozenset("date integer numeric real text".split())
+
+_JOINS = frozenset("join left right full inner cross natural".split())
+_SETS = frozenset("union intersect except".split())
+_CLAUSES = frozenset("from where group order having limit".split()) | _SETS
+_BINARY = frozenset("and or not between in like glob is".split())
+# After an operand: what may continue or close it.
+_AFTER_OPERAND = (
+    _CLAUSES | _BINARY | _JOINS | frozenset("as asc desc collate on using then else when end over escape".split())
+)
+_AFTER_TABLE = _JOINS | _SETS | frozenset("as on using where group order limit".split())
+_AFTER_LIMIT = frozenset({"offset"})
+# Where an operand is due: what may stand in its place or open it.
+_OPERAND = frozenset("case not exists null current_date".split())
+_FOLLOW = {
+    "group": frozenset({"by"}),
+    "order": frozenset({"by"}),
+    "partition": frozenset({"by"}),
+    "left": frozenset({"join", "outer"}),
+    "right": frozenset({"join", "outer"}),
+    "full": frozenset({"join", "outer"}),
+    "inner": frozenset({"join"}),
+    "outer": frozenset({"join"}),
+    "cross": frozenset({"join"}),
+    "natural": frozenset({"join", "left", "inner"}),
+    "union": frozenset({"all", "select"}),
+    "all": frozenset({"select"}),
+    "intersect": frozenset({"select"}),
+    "except": frozenset({"select"}),
+    "collate": frozenset({"nocase", "binary"}),
+    "recursive": frozenset(),
+}
+FORCED = frozenset(_FOLLOW)  # words after which only another keyword can come
+_ENDS_OPERAND = frozenset("null current_date end asc desc nocase binary".split())
+_COMPARING = frozenset("<>!=|")
+_OPERATORS = frozenset("=<>!+-*/%|")
+
+
+class Grammar:
+    """Where the reader of one text stands: whether an operand is due, and which words and marks may come."""
+
+    def __init__(self) -> None:
+        self.due = True
+        self.previous = ""
+        self._common = False  # the statement began with a common table expression
+
+    def keywords(self, table_before: bool, limited: bool) -> frozenset[str]:
+        """The keywords that may come now; `table_before`: a table of FROM has just ended, `limited`: LIMIT was read."""
+        if self.previous in _FOLLOW:
+            return _FOLLOW[self.previous]
+        if self.due:
+            more = {
+                "": ("select", "with"),
+                "(": ("select", "distinct", "partition", "order"),
+                "select": ("distinct",),
+                "case": ("when",),
+                "not": ("in", "like", "between", "glob"),
+            }.get(self.previous, ())
+            return _OPERAND.union(more) if self.previous else frozenset(more)
+        if self._common and self.previous == ")":
+            return _AFTER_OPERAND | {"select"}
+        if limited:
+            return _AFTER_LIMIT | _SETS
+        return _AFTER_TABLE if table_before else _AFTER_OPERAND
+
+    def keyword(self, word: str) -> None:
+        """Take a keyword in."""
+        self._common = self._common or word == "with"
+        self.due = word not in _ENDS_OPERAND
+        self.previous = word
+
+    def operand(self, word: str) -> None:
+        """Take a name, a number or a literal in."""
+        self.due = False
+        self.previous = word
+
+    def mark(self, mark: str, table_before: bool) -> bool:
+        """Take a punctuation mark in; False where it cannot stand."""
+        if not self._may_stand(mark, table_before):
+            return False
+        self.due = mark in _OPERATORS or mark in "(,."
+        if mark == "*" and self.previous in ("select", "(", ".", "distinct", ","):
+            self.due = False
+        self.previous = mark
+        return True
+
+    def _may_stand(self, mark: str, table_before: bool) -> bool:
+        if mark == "(":
+            return self.due or self.previous in FUNCTIONS or self.previous in WINDOWS or self.previous == "over"
+        if mark == "*" and self.previous in ("select", "(", ".", "distinct", ","):
+            return True
+        if self.due:
+            return (
+                mark in "+-"
+                or (mark in _COMPARING and self.previous in _COMPARING)
+                or (mark == ")" and self.previous == "(")
+            )
+        if mark == "." or table_before:
+            return mark in ".,();"
+        return mark in _OPERATORS or mark in "),;"
