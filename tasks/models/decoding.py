@@ -10,6 +10,7 @@ and after `REFUSALS` refused ends it may end as it stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from infra.errors import UserError
 from tasks.data.prompts import PromptSpec
 from tasks.sql.continuation import Continuation
 
+_LAST_WORD = re.compile(r"[^\W\d]\w*$")
 CANDIDATES = (32, 4096)  # tried first, and where none of these fits
 REFUSALS = 3
 
@@ -49,6 +51,7 @@ class SchemaConstraint(LogitsProcessor):
         self._rules = list(rules)
         self._tokenizer, self._start, self._complete = tokenizer, start, complete
         self._refused = [0] * len(rules)
+        self._encoded: dict[str, list[int]] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         best = scores.topk(min(CANDIDATES[0], scores.shape[-1]), dim=-1).indices.tolist()
@@ -71,15 +74,42 @@ class SchemaConstraint(LogitsProcessor):
         return scores
 
     def _first_allowed(self, row: int, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
-        for token in candidates:
+        for place, token in enumerate(candidates):
             if token == self._tokenizer.eos_token_id:
-                if rule.completes(self._tokenizer.decode(answer)) or self._gives_up(row):
+                if rule.completes(self._tokenizer.decode(answer)) or (place == 0 and self._gives_up(row)):
                     return token
                 continue
-            text = self._tokenizer.decode([*answer, token])
-            if rule.allows(text) and (not self._complete(text) or rule.completes(text)):
+            tokens = [*answer, token]
+            text = self._tokenizer.decode(tokens)
+            if not rule.allows(text) or (self._complete(text) and not rule.completes(text)):
+                continue
+            if self._is_on_the_way(rule, tokens, text):
                 return token
         return None
+
+    def _is_on_the_way(self, rule: Continuation, tokens: list[int], text: str) -> bool:
+        """Whether the last word's tokens are those the tokenizer gives to a word it may become.
+
+        `parking` + `_` + `area` spells the beginning of `parking_areas`, but the model knows that name as `parking` +
+        `_` + `areas`: after the wrong beginning it would never find the end.
+        """
+        names = rule.names(text)
+        if names is None:
+            return True
+        length = len(_LAST_WORD.search(text).group())  # type: ignore[union-attr]  # names() found this word
+        tail: list[int] = []
+        while tokens and len(self._tokenizer.decode(tail).lstrip()) < length:
+            tail.insert(0, tokens[len(tokens) - len(tail) - 1])
+        spelt = self._tokenizer.decode(tail)
+        if len(spelt.lstrip()) > length:  # the tokenizer joins letters with the mark before them: nothing to compare
+            return True
+        space = " " if spelt.startswith(" ") else ""
+        return any(self._encode(space + name)[: len(tail)] == tail for name in names)
+
+    def _encode(self, text: str) -> list[int]:
+        if text not in self._encoded:
+            self._encoded[text] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._encoded[text]
 
     def _gives_up(self, row: int) -> bool:
         """Count a refused end; after some the row may end as it stands, so that none runs to its limit."""

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from tasks.sql.copying import Copied
 from tasks.sql.executor import compiles, open_database
-from tasks.sql.grammar import FORCED, FUNCTIONS, TYPES, WINDOWS, Grammar
+from tasks.sql.grammar import FORCED, FUNCTIONS, KEYWORDS, TYPES, WINDOWS, Grammar
 from tasks.sql.scope import Scopes, fits
 
 _TOKEN = re.compile(
@@ -25,6 +25,11 @@ _TOKEN = re.compile(
     |(?P<word>[^\W\d]\w*)|(?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+_LAST_WORD = re.compile(r"[^\W\d]\w*$")
+_FREE_WORD = re.compile(r"(?:\bAS\s+\w+|\bT\d*)$", re.IGNORECASE)  # aliases are free
+_WORDS = frozenset(form for word in KEYWORDS | FUNCTIONS | WINDOWS for form in (word, word.upper()))
 
 
 class Continuation:
@@ -45,6 +50,18 @@ class Continuation:
         (True, False)
         """
         return _Reader(self._tables, self._names, self._copied).reads(text)
+
+    def names(self, text: str) -> list[str] | None:
+        """The words that the last, unfinished word of `text` may become; None where it may become any.
+
+        Names are given as the schema writes them, keywords in upper and in lower case.
+        """
+        found = _LAST_WORD.search(text)
+        if found is None or text.count("'") % 2 or _FREE_WORD.search(text):
+            return None
+        word, rest = found.group(), text[: found.start()]
+        options = [name for name in (*self._names, *_WORDS) if name.startswith(word)]
+        return [name for name in options if self.allows(rest + name)]
 
     def completes(self, text: str) -> bool:
         """Whether `text` is a whole statement that SQLite prepares on the schema."""
@@ -80,6 +97,8 @@ class _Reader:
         found = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
         for i, (kind, token) in enumerate(found):
             if kind == "space":
+                if self.before and self.before[-1] == ".":
+                    return False
                 continue
             last = i == len(found) - 1
             after = "".join(text for _, text in found[i + 1 : i + 3]).strip()[:1]
@@ -150,7 +169,9 @@ class _Reader:
         return even or any(name.startswith(word) for name in self.names)
 
     def _keyword(self, word: str, keywords: frozenset[str], last: bool) -> bool:
-        if word in keywords and not last:
-            self.grammar.keyword(word)
-            return self.scopes.keyword(word)
-        return fits(word, keywords, last)
+        if last:
+            return any(keyword.startswith(word) and self.scopes.may_follow(keyword) for keyword in keywords)
+        if word not in keywords:
+            return False
+        self.grammar.keyword(word)
+        return self.scopes.keyword(word)

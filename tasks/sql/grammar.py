@@ -48,6 +48,7 @@ _FOLLOW = {
     "recursive": frozenset(),
 }
 FORCED = frozenset(_FOLLOW)  # words after which only another keyword can come
+KEYWORDS = _AFTER_OPERAND | _OPERAND | frozenset().union(*_FOLLOW.values()) | {"select", "distinct", "with", "when"}
 _ENDS_OPERAND = frozenset("null current_date end asc desc nocase binary".split())
 _COMPARING = frozenset("<>!=|")
 _OPERATORS = frozenset("=<>!+-*/%|")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-_ALIAS = re.compile(r"[a-z]{1,2}\d{0,2}")
+_ALIAS = re.compile(r"[a-z]\d{0,2}")
 _AFTER_FROM = frozenset({"where", "group", "order", "having", "limit"})
 _SETS = frozenset({"union", "intersect", "except"})
 
@@ -82,6 +82,13 @@ class Scopes:
             self._frame = _Frame(outer=frame.outer)
         self._bracket_before = False
         return True
+
+    def may_follow(self, keyword: str) -> bool:
+        """Whether a keyword may come, with regard to the columns that wait for their table."""
+        frame = self._frame
+        if keyword in _SETS:
+            return not frame.ordered and self._resolves()
+        return keyword not in _AFTER_FROM or frame.stage != "from" or self._resolves()
 
     def mark(self, mark: str) -> bool:
         """Take a punctuation mark in; False where a bracket closes a SELECT that lacks the table of a column."""
@@ -190,13 +197,18 @@ class Scopes:
     # Resolution ------------------------------------------------------------------------------------------------------
 
     def _settle(self) -> bool:
-        """End the FROM clause: what was named before it must be in it, and in one table only."""
+        """End the FROM clause; False where it lacks the table of a column."""
+        resolves = self._resolves()
+        self._frame.stage = "after"
+        self._frame.pending = []
+        return resolves
+
+    def _resolves(self) -> bool:
+        """Whether what was named before FROM is in its tables, and in one of them only."""
         frame = self._frame
-        frame.stage = "after"
-        pending, frame.pending = frame.pending, []
         if frame.open or self._with:
             return True
-        for qualifier, column in pending:
+        for qualifier, column in frame.pending:
             if qualifier:
                 table = self._table_of(qualifier)
                 if table is None or (column and column not in self._all[table]):
