@@ -12,23 +12,26 @@ FUNCTIONS = frozenset(
     """
     abs avg cast ceil coalesce count date datetime floor group_concat ifnull iif instr julianday length lower max min
     nullif replace round strftime substr sum time total trim upper
-    """.split()
+    """.split()  # noqa: SIM905 - word lists read best as text
 )
-WINDOWS = frozenset("dense_rank lag lead rank row_number".split())
-TYPES = frozenset("date integer numeric real text".split())
+WINDOWS = frozenset(["dense_rank", "lag", "lead", "rank", "row_number"])
+TYPES = frozenset(["date", "integer", "numeric", "real", "text"])
 
-_JOINS = frozenset("join left right full inner cross natural".split())
-_SETS = frozenset("union intersect except".split())
-_CLAUSES = frozenset("from where group order having limit".split()) | _SETS
-_BINARY = frozenset("and or not between in like glob is".split())
+_JOINS = frozenset(["join", "left", "right", "full", "inner", "cross", "natural"])
+_SETS = frozenset(["union", "intersect", "except"])
+_CLAUSES = frozenset(["from", "where", "group", "order", "having", "limit"]) | _SETS
+_BINARY = frozenset(["and", "or", "not", "between", "in", "like", "glob", "is"])
 # After an operand: what may continue or close it.
 _AFTER_OPERAND = (
-    _CLAUSES | _BINARY | _JOINS | frozenset("as asc desc collate on using then else when end over escape".split())
+    _CLAUSES
+    | _BINARY
+    | _JOINS
+    | frozenset(["as", "asc", "desc", "collate", "on", "using", "then", "else", "when", "end", "over", "escape"])
 )
-_AFTER_TABLE = _JOINS | _SETS | frozenset("as on using where group order limit".split())
+_AFTER_TABLE = _JOINS | _SETS | frozenset(["as", "on", "using", "where", "group", "order", "limit"])
 _AFTER_LIMIT = frozenset({"offset"})
 # Where an operand is due: what may stand in its place or open it.
-_OPERAND = frozenset("case not exists null current_date".split())
+_OPERAND = frozenset(["case", "not", "exists", "null", "current_date"])
 _FOLLOW = {
     "group": frozenset({"by"}),
     "order": frozenset({"by"}),
@@ -49,7 +52,7 @@ _FOLLOW = {
 }
 FORCED = frozenset(_FOLLOW)  # words after which only another keyword can come
 KEYWORDS = _AFTER_OPERAND | _OPERAND | frozenset().union(*_FOLLOW.values()) | {"select", "distinct", "with", "when"}
-_ENDS_OPERAND = frozenset("null current_date end asc desc nocase binary".split())
+_ENDS_OPERAND = frozenset(["null", "current_date", "end", "asc", "desc", "nocase", "binary"])
 _COMPARING = frozenset("<>!=|")
 _OPERATORS = frozenset("=<>!+-*/%|")
 

@@ -60,7 +60,7 @@ BAD = [
     ("SELECT name FROM airline - LOWER(name)", "SELECT name FROM airline -"),
     ("SELECT name DISTINCT al_id FROM airline", "SELECT name DI"),
     ("SELECT naMe FROM airline", "SELECT naM"),
-    ("SELECT name FROM airline ORDER BY name UNION SELECT model FROM aircraft", "SELECT name FROM airline ORDER BY name UN"),
+    ("SELECT name FROM airline ORDER BY name UNION SELECT 1", "SELECT name FROM airline ORDER BY name UN"),
     ("The query is SELECT", "T"),
     ("DELETE FROM airline", "D"),
 ]
