@@ -99,7 +99,7 @@ def test_every_phrasing_finds_its_slots() -> None:
 
 def test_every_shape_is_used() -> None:
     # A few shapes need what few databases have; they come up once enough rows are asked for.
-    many = generate(GenerateSpec(train_per_database=80))
+    many = generate(GenerateSpec(train_per_database=160))
     assert {example.tags["shape"] for example in many} == {shape.id for shape in all_shapes()}
 
 
