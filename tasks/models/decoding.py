@@ -22,7 +22,7 @@ from tasks.data.prompts import PromptSpec
 from tasks.sql.continuation import Continuation
 
 _LAST_WORD = re.compile(r"[^\W\d]\w*$")
-CANDIDATES = (32, 4096)  # tried first, and where none of these fits
+CANDIDATES = (32, 512)  # tried first, and where none of these fits
 REFUSALS = 3
 
 
