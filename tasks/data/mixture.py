@@ -82,6 +82,9 @@ class Mixed:
 
     def warning(self, spec: MixtureSpec) -> str:
         """What people should know about the weights; empty when every row is in the mixture."""
+        empty = [name for name, draws in self.draws.items() if draws.rows == 0]
+        if empty:
+            return f"source {empty[0]} has a weight but no training row: the others share its part"
         name, most = max(self.draws.items(), key=lambda item: item[1].wanted_epochs, default=("", None))
         if most is None or most.wanted_epochs <= spec.max_repeat:
             return ""
@@ -100,11 +103,13 @@ def plan_draws(
 ) -> dict[str, SourceDraws]:
     """How many rows to draw of each source. Without `max_repeat`, until the last source is exhausted.
 
-    Raises UserError when a source has no rows at all.
+    A source without rows gives none, and its weight counts for nothing.
     """
-    for name, size in sizes.items():
-        if size == 0:
-            raise UserError(f"source {name} has weight {weights[name]:g} but no training row; take the weight away")
+    empty = SourceDraws(rows=0, weight=0.0, draws=0, epochs=0.0, wanted_epochs=0.0)
+    none = {name: empty for name, size in sizes.items() if size == 0}
+    sizes = {name: size for name, size in sizes.items() if size}
+    if not sizes:
+        return none
     total = sum(weights[name] for name in sizes)
     share = {name: weights[name] / total for name in sizes}
     exhausted = max(size / share[name] for name, size in sizes.items())
@@ -118,7 +123,7 @@ def plan_draws(
     order = sorted(sizes, key=lambda name: draws[name] - longest * share[name])
     for name in order[: round(longest) - sum(draws.values())]:
         draws[name] += 1
-    return {
+    return none | {
         name: SourceDraws(
             rows=size,
             weight=round(share[name], 6),
@@ -176,10 +181,10 @@ def _weighted(
 ) -> tuple[list[Example], dict[str, SourceDraws]]:
     lacking = [name for name in groups if name not in weights]
     if lacking:
-        raise UserError(f"source {lacking[0]} has no weight but others have: give every source a weight, or none")
+        raise UserError(f"source {lacking[0]} has no weight but others have: give all that are trained on one, or none")
     sizes = {name: len(groups.get(name, ())) for name in weights}
     plan = plan_draws(sizes, weights, spec.max_repeat, spec.max_rows)
-    streams = (_places(order, name, groups[name], plan[name], spec) for order, name in enumerate(plan))
+    streams = (_places(order, name, groups.get(name, []), plan[name], spec) for order, name in enumerate(weights))
     return [row for _, _, row in heapq.merge(*streams, key=lambda place: place[:2])], plan
 
 

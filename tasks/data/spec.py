@@ -54,9 +54,12 @@ class DataSpec(BaseModel):
             raise ValueError("a source with a weight or max_samples needs a name, by which its rows are found")
         if len(set(names)) != len(names):
             raise ValueError("two sources with a weight or max_samples have the same name")
-        weighted = [source for source in self.sources if source.weight is not None]
-        if weighted and len(weighted) != len(self.sources):
-            raise ValueError("some sources have a weight and others none: give every source a weight, or none")
+        trained = [source for source in self.sources if getattr(source, "split", None) in (None, "train")]
+        weights = [source.weight for source in trained if source.weight is not None]
+        if weights and len(weights) != len(trained):
+            raise ValueError("some sources have a weight and others none: give all that are trained on one, or none")
+        if any(source.weight is not None for source in self.sources if source not in trained):
+            raise ValueError("a source whose split is test or validation is not trained on and has no weight")
         return self
 
 

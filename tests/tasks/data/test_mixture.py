@@ -98,16 +98,26 @@ def test_evidence_buckets(words: int, bucket: str) -> None:
     assert evidence_bucket("word " * words) == bucket
 
 
+def test_a_source_without_rows_leaves_its_part_to_the_others_and_is_told() -> None:
+    mixed = mix(rows("a", 3), MixtureSpec(), {"a": SourceShare(weight=1), "b": SourceShare(weight=1)})
+    assert len(mixed.rows) == 3
+    assert mixed.draws["b"].draws == 0
+    assert "source b has a weight but no training row" in mixed.warning(MixtureSpec())
+
+
 def test_weights_that_cannot_hold_are_errors() -> None:
-    with pytest.raises(UserError, match="source b has weight 1 but no training row"):
-        mix(rows("a", 3), MixtureSpec(), {"a": SourceShare(weight=1), "b": SourceShare(weight=1)})
+    with pytest.raises(UserError, match="source b has no weight"):
+        mix(rows("a", 3) + rows("b", 3), MixtureSpec(), {"a": SourceShare(weight=1)})
     file = {"kind": "file", "path": "a.jsonl"}
     with pytest.raises(ValidationError, match="needs a name"):
         DataSpec(sources=[file | {"weight": 1}])
-    with pytest.raises(ValidationError, match="every source a weight, or none"):
+    with pytest.raises(ValidationError, match="all that are trained on one, or none"):
         DataSpec(sources=[file | {"weight": 1, "name": "a"}, file])
     with pytest.raises(ValidationError, match="same name"):
         DataSpec(sources=[file | {"weight": 1, "name": "a"}, file | {"weight": 2, "name": "a"}])
+    with pytest.raises(ValidationError, match="is not trained on"):
+        DataSpec(sources=[file | {"weight": 1, "name": "a"}, file | {"weight": 1, "name": "b", "split": "test"}])
+    assert DataSpec(sources=[file | {"weight": 1, "name": "a"}, file | {"split": "test"}])
 
 
 def spec(**options) -> DataSpec:
