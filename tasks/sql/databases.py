@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from tasks.sql.executor import DEFAULT_LIMITS, Execution, Limits, open_database, run_query, run_readonly
+from tasks.sql.connection import Sealed, connect, seal
+from tasks.sql.executor import DEFAULT_LIMITS, Execution, Limits, open_database, run_query
 from tasks.sql.guard import read_only
 from tasks.sql.introspection import database_schema
 from tasks.sql.judgement import safe_text
@@ -53,11 +54,25 @@ class SqliteFile(Database):
         return database_schema(self.path)
 
     def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Execution:
-        return run_readonly(self.path, sql, limits)
+        with closing(self._open()) as connection:
+            return run_query(connection, sql, limits)
 
     def plan(self, sql: str) -> list[str]:
-        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(self._open()) as connection:
             return _plan(connection, sql)
+
+    def _open(self) -> Sealed:
+        """A connection that sees what others commit; `open_database` takes files as they lie, as test data do.
+
+        A file in WAL mode without its log is opened as immutable: nobody writes to it, and reading would make a log.
+        """
+        try:
+            with self.path.open("rb") as handle:
+                logged = handle.read(20)[18:19] == b"\x02"  # https://www.sqlite.org/fileformat2.html, section 1.3
+            quiet = logged and not self.path.with_name(f"{self.path.name}-wal").exists()
+            return seal(connect(f"{self.path.resolve().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}", uri=True))
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"{self.path} cannot be read as a SQLite database: {error}") from None
 
 
 class Script(Database):
@@ -95,8 +110,8 @@ def connect_database(text: str) -> Database:
     return Postgres(text)
 
 
-def _plan(connection: sqlite3.Connection, sql: str) -> list[str]:
-    connection.set_authorizer(read_only)
+def _plan(connection: Sealed, sql: str) -> list[str]:
+    connection.set_guard(read_only)
     try:
         steps = connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
     except (sqlite3.Error, sqlite3.Warning, ValueError):

@@ -36,6 +36,23 @@ def test_a_sqlite_file_is_read_run_and_planned(file):
     assert database.plan("DELETE FROM cars") == []
 
 
+def test_a_database_in_use_is_read_as_it_is_now(tmp_path):
+    path = tmp_path / "live.sqlite"
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.executescript(f"{DDL}; INSERT INTO cars VALUES (1, 'Fiat')")
+    database = connect_database(str(path))
+    assert database.run("SELECT count(*) FROM cars").rows == [(1,)]
+    writer.execute("INSERT INTO cars VALUES (2, 'Seat')")
+    assert database.run("SELECT count(*) FROM cars").rows == [(1,)]
+    writer.commit()
+    assert database.run("SELECT count(*) FROM cars").rows == [(2,)]
+    writer.close()
+    assert database.run("SELECT count(*) FROM cars").rows == [(2,)]
+    assert [p.name for p in tmp_path.iterdir()] == ["live.sqlite"]
+    assert database.run("DELETE FROM cars").status == "forbidden"
+
+
 def test_a_script_is_a_database_of_its_own():
     database = Script(DDL, "INSERT INTO cars VALUES (1, 'Fiat')")
     assert database.run("SELECT count(*) FROM cars").rows == [(1,)]
@@ -115,7 +132,7 @@ def test_sqlite_queries_run_on_postgresql(postgres):
 )
 def test_nothing_harms_postgresql(postgres, sql, status):
     database = connect_database(postgres)
-    assert database.run(sql, Limits(seconds=1, rows=10)).status == status
+    assert database.run(sql, Limits(seconds=1 if status == "timeout" else 60, rows=10)).status == status
     assert database.run("SELECT count(*) FROM makers").rows == [(2,)]
 
 
