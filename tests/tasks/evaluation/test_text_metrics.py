@@ -141,3 +141,26 @@ def test_hallucination(sql, prepares, invented):
 def test_hallucination_of_an_unreadable_schema_is_unknown():
     assert hallucinates("SELECT a FROM t", "no schema at all") is None
     assert hallucinates("SELECT a FROM t", "CREATE TABLE t (a INT) ENGINE=InnoDB", "mysql") is False
+
+
+PAIRS = [
+    (GREATER, LESS),
+    ("SELECT a FROM t", "SELECT a, b FROM t WHERE b = 'x y'"),
+    ("SELECT 1", "nothing of the kind"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), PAIRS)
+def test_rouge_is_that_of_the_reference_package(gold, answer):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rouge1", "rouge2", "rougeL"])
+    found = scorer.score(gold, answer)
+    ours = {"rouge1": rouge_n(gold, answer, 1), "rouge2": rouge_n(gold, answer, 2), "rougeL": rouge_l(gold, answer)}
+    assert ours == pytest.approx({name: score.fmeasure for name, score in found.items()})
+
+
+@pytest.mark.parametrize(("gold", "answer"), PAIRS)
+def test_bleu_is_that_of_the_reference_package(gold, answer):
+    metrics = pytest.importorskip("sacrebleu.metrics")
+    scorer = metrics.BLEU(tokenize="none", smooth_method="add-k", smooth_value=1, effective_order=False)
+    ours, theirs = (" ".join(token.replace(" ", "_") for token in sql_tokens(sql)) for sql in (answer, gold))
+    assert sentence_bleu(gold, answer) == pytest.approx(scorer.sentence_score(ours, [theirs]).score / 100)
