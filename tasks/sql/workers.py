@@ -26,10 +26,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
+
 from infra.errors import NightshiftError
 from tasks.sql.guard import Status
 from tasks.sql.judgement import Job, Judgement, Settings
-from tasks.sql.limits import DEFAULT_LIMITS, Limits
+from tasks.sql.limits import DEFAULT_LIMITS, STRETCH, Limits
 from tasks.sql.parse import parse
 from tasks.sql.wire import Beat, pack_jobs, unpack_answer
 
@@ -62,7 +64,7 @@ class _Worker:
         self.ready = self.idle = self.ended = self.retiring = False
         self.jobs: deque[int] = deque()  # given and not answered
         self.answered = 0
-        self.heard, self._steps = time.monotonic(), 0
+        self.heard, self._steps, self._used = time.monotonic(), 0, 0.0
         self._rest = b""
         self._send(settings.model_dump_json().encode("ascii") + b"\n")
 
@@ -88,11 +90,24 @@ class _Worker:
         return [line for line in lines if line.startswith(b"[")]
 
     def silent(self, patience: float) -> bool:
-        """Whether it has made no step for so many seconds though it has something to do."""
+        """Whether it has made no step for so many seconds though it has something to do.
+
+        One that the machine gives no time to is not silent but starved, for `STRETCH` times as long at most.
+        """
         steps = self.beat.read()[0]
         if steps != self._steps or (self.ready and not self.jobs):
-            self.heard, self._steps = time.monotonic(), steps
-        return time.monotonic() - self.heard > patience
+            self.heard, self._steps, self._used = time.monotonic(), steps, self._cpu_seconds()
+        quiet = time.monotonic() - self.heard
+        if quiet <= patience:
+            return False
+        return quiet > STRETCH * patience or self._cpu_seconds() - self._used > 0.8 * patience
+
+    def _cpu_seconds(self) -> float:
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return times.user + times.system
 
     def culprit(self) -> int | None:
         """The job it was at when it died or was silent; None when it had begun none of those it was given."""
@@ -257,7 +272,7 @@ def _chunks(jobs: Sequence[Job], size: int) -> deque[list[int]]:
 def lost_job(job: Job, phase: str, status: Status, limits: Limits) -> Judgement:
     """The record of a job whose worker was killed or died; in gold's phase it is gold that failed."""
     message = (
-        f"killed {limits.seconds + _GRACE:g} s after it began" if status == "timeout" else "ended its worker process"
+        f"killed: it did not stop after {limits.seconds:g} s" if status == "timeout" else "ended its worker process"
     )
     gold = phase != "prediction"
     return Judgement(

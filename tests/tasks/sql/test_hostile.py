@@ -82,7 +82,7 @@ def test_all_attacks_in_one_run(file: Path) -> None:
         gold = "SELECT count(*), 'x' FROM t"
         jobs.append({"id": name, "gold": gold, "prediction": sql, **place})
         jobs.append({"id": f"after {name}", "gold": gold, "prediction": "SELECT 'x', count(*) FROM t", **place})
-    report = run_judge(file.parent, jobs, seconds=0.15)
+    report = run_judge(file.parent, jobs, seconds=0.4)
     answers = {answer["id"]: answer for answer in report["answers"]}
     assert [answer["id"] for answer in report["answers"]] == [job["id"] for job in jobs]
     for name in everything:
@@ -95,7 +95,7 @@ def test_all_attacks_in_one_run(file: Path) -> None:
         assert answers[f"after {name}"]["execution_match"] is True, name
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
-    assert report["gap"] < 30, "nothing hangs"  # 0.15 s and a second's grace, on a machine that may be very busy
+    assert report["gap"] < 120, "nothing hangs"  # a second or two where nothing else runs
     assert report["children_mb"] < 100 + 2 * MEMORY_MB + 256
     assert report["own_mb"] < 400
 
@@ -151,7 +151,7 @@ def test_ten_thousand_mixed_predictions_one_in_twenty_hostile(file: Path) -> Non
         jobs.append({"id": str(number), "gold": gold, "prediction": sql, **place})
         wanted.append(expected)
     before = file.read_bytes()
-    report = run_judge(file.parent, jobs, seconds=0.15)
+    report = run_judge(file.parent, jobs, seconds=0.25)
     assert [answer["id"] for answer in report["answers"]] == [job["id"] for job in jobs]
     wrong = [
         (job["prediction"][:60], answer["status"], answer["execution_match"], answer["message"])

@@ -131,13 +131,15 @@ def test_spider_gold_equals_itself() -> None:
 
 
 def workers_used(pool: JudgePool, jobs: list[Job]) -> tuple[list[Judgement], list[int]]:
-    """The answers, and the process ids of the workers that gave them."""
-    seen: list[int] = []
+    """The answers, and the process ids of the workers that were started for them."""
+    start, seen = pool._start, []
 
-    def note(done: int, total: int) -> None:
-        seen.extend(worker.process.pid for worker in pool._workers if worker.process.pid not in seen)
+    def noted() -> None:
+        start()
+        seen.append(pool._workers[-1].process.pid)
 
-    return pool.judge(jobs, note), seen
+    pool._start = noted
+    return pool.judge(jobs), seen
 
 
 def test_a_worker_makes_room_after_many_jobs(monkeypatch) -> None:
