@@ -25,13 +25,16 @@ _TYPE = rf"(?:{'|'.join(TYPES.split())})(?:\s*+\(\s*+\d++\s*+(?:,\s*+\d++\s*+)?\
 _NAMES = rf"\(\s*+{_NAME}(?:\s*+,\s*+{_NAME})*\s*+\)"
 _TARGET = rf"REFERENCES\s++{_NAME}\s*+(?:{_NAMES})?"
 _COLUMN = rf"{_NAME}\s++{_TYPE}(?:\s++(?:PRIMARY\s++KEY|NOT\s++NULL|UNIQUE|{_TARGET}))*"
-_KEYS = rf"PRIMARY\s++KEY\s*+{_NAMES}|FOREIGN\s++KEY\s*+{_NAMES}\s*+{_TARGET}"
+_KEYS = rf"(?:CONSTRAINT\s++{_NAME}\s++)?(?:PRIMARY\s++KEY\s*+{_NAMES}|FOREIGN\s++KEY\s*+{_NAMES}\s*+{_TARGET})"
 _PART = rf"\s*+(?:{_KEYS}|{_COLUMN})\s*+"
 _TABLE = rf"\s*+CREATE\s++TABLE\s++{_NAME}\s*+\({_PART}(?:,{_PART})*\)\s*+"
 _PLAIN = re.compile(rf"{_TABLE}(?:;{_TABLE})*;?\s*+", re.IGNORECASE | re.ASCII)
+_COMMENT = re.compile(r"""("[^"\n]*+"|'[^'\n]*+')|/\*.*?\*/|--[^\n]*+""", re.DOTALL)
 _LONGEST = 20_000  # characters; beyond that a parser is asked, whose time nobody can blow up
 
 
 def is_plain_ddl(text: str) -> bool:
     """Whether `text` is nothing but simple CREATE TABLE statements."""
+    if "/*" in text or "--" in text:
+        text = _COMMENT.sub(lambda match: match.group(1) or " ", text)
     return len(text) <= _LONGEST and _PLAIN.fullmatch(text) is not None and _TROUBLE.search(text) is None

@@ -50,13 +50,21 @@ def test_every_plain_type_is_read(kind: str) -> None:
     assert [table.name for table in parse_schema(ddl).tables] == ["a", "b"]
 
 
+def test_comments_and_named_keys_are_plain() -> None:
+    ddl = """CREATE TABLE a (x INT /* it's; a "key" */, PRIMARY KEY (x)); -- a
+    CREATE TABLE b ("-- y" INT, CONSTRAINT fk FOREIGN KEY ("-- y") REFERENCES a (x))"""
+    assert is_plain_ddl(ddl)
+    tables = parse_schema(ddl).tables
+    assert [(table.name, [column.name for column in table.columns]) for table in tables] == columns(ddl)
+
+
 @pytest.mark.parametrize(
     "ddl",
     [
         "CREATE VIEW v AS SELECT 1",
         "CREATE TABLE t (a INTEGER, b TE",
         "CREATE TABLE t (a INTEGER DEFAULT 3)",
-        "CREATE TABLE t (a INTEGER -- key\n)",
+        "CREATE TABLE t (a INTEGER, b TEXT CHECK (b <> '/*'), c TEXT CHECK (c <> '*/'))",
         "CREATE TABLE t (a INTEGER); DROP TABLE t",
         "CREATE TABLE t (a unheard_of)",
         "",
