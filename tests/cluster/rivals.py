@@ -1,7 +1,7 @@
-"""What the processes of the promotion tests run: `python -m tests.cluster.rivals KIND ROOT …`; settings by environment.
+"""What the processes of the promotion tests run; store and MLflow come from the environment.
 
-KIND is `rival` (promotes a version of its own in every round), or `victim` (promotes once and kills itself before one
-of its writes).
+`python -m tests.cluster.rivals ROOT NUMBER` promotes a version of its own in every round; `victim` promotes once and
+kills itself right before one of its writes.
 """
 
 from __future__ import annotations
@@ -115,11 +115,12 @@ MLFLOW = (
 )
 
 
-def victim(version, fatal):
+def victim(environment, version, fatal, counted):
     """Promote `version`, and die by SIGKILL right before write number `fatal` (from 1; 0: count them and live)."""
     from infra import lease, tracking
     from registry.promotion import promote
 
+    os.environ.update(environment)  # the server that forks us keeps the one it was started with
     store = connect()
     lease.BEAT_SECONDS = 3600.0  # heartbeats would be writes of another thread
     verdict = verdict_on(store, version, f"night-{version}")
@@ -142,12 +143,9 @@ def victim(version, fatal):
     for name in MLFLOW:
         deadly(client, name)
     promote(store, NAME, verdict, actor="victim", reason="better")
-    print(json.dumps({"writes": count}))
+    counted.write_text(str(count))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    if sys.argv[1] == "rival":
-        rival(Path(sys.argv[2]), sys.argv[3])
-    else:
-        victim(sys.argv[2], int(sys.argv[3]))
+    rival(Path(sys.argv[1]), sys.argv[2])
