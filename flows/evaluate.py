@@ -29,6 +29,7 @@ from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples, write_examples
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
+from tasks.data.values import add_values
 from tasks.evaluation.predictions import read_predictions
 from tasks.evaluation.scorecard import Role, Scorecard, Subject
 from tasks.evaluation.scorecard_build import build_scorecard
@@ -158,7 +159,8 @@ def answer(night: Night, candidates: list[Candidate], examples: list[Example], t
         refs[candidate.role] = Ref(kind="predictions", fingerprint=mark, key=f"predictions/{mark}.jsonl")
     asked = [c for c in candidates if not night.store.exists(refs[c.role].key)]
     if asked:
-        write_examples(work / "test.jsonl", examples)
+        most = max(c.prompt.sample_values for c in asked)  # a prompt that shows fewer takes what it shows
+        write_examples(work / "test.jsonl", add_values(examples, most))
         subjects = tuple(
             SubjectJob(
                 role=c.role,

@@ -27,6 +27,7 @@ from tasks.data.dataset import Manifest, write_dataset
 from tasks.data.feedback_source import REGRESSION, FeedbackSource, read_feedback_source
 from tasks.data.frame import TokenCounter
 from tasks.data.ingest import read_sources
+from tasks.data.values import add_values
 from tasks.models.steps import fetch_model
 from tasks.models.tokens import token_counter
 from validation.dataset import distribution, validate_dataset
@@ -170,7 +171,9 @@ def _read(night: Night, key: str) -> dict[str, Any]:
 def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) -> tuple[Manifest, Ref]:
     folder: Path = night.work / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
-    splits = {split: without_databases(rows) for split, rows in divided.splits.items() if split != "test"} | {
+    most = night.recipe.prompt.sample_values
+    learned = {split: rows for split, rows in divided.splits.items() if split != "test"}
+    splits = {split: without_databases(add_values(rows, most)) for split, rows in learned.items()} | {
         "test": keep_databases(night.store, divided.splits["test"])
     }
     accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons)

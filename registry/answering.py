@@ -15,7 +15,8 @@ from typing import Any
 from infra.errors import UserError
 from registry.manifest import FILE, Manifest, check_manifest, read_manifest, read_prompt
 from tasks.data.prompts import Prompter
-from tasks.data.schema import parse_schema, render_ddl
+from tasks.data.rendering import render_ddl
+from tasks.data.schema import parse_schema
 from tasks.models.generation import Generation, generate
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.resolve import resolve_model
@@ -79,7 +80,8 @@ class Answerer:
     def _generate(self, prompts: list[str], batch_size: int) -> list[Generation]:
         if not prompts:
             return []
-        return generate(self._model, self._tokenizer, prompts, self.manifest.max_new_tokens, batch_size)
+        most, ends = self.manifest.max_new_tokens, self._prompter.end_ids
+        return generate(self._model, self._tokenizer, prompts, most, batch_size, ends=ends)
 
 
 def why_invalid(sql: str, schema: str) -> str:

@@ -31,6 +31,7 @@ from tasks.data.wikisql import WikiTable, logical_form_sql
 from tasks.sql.features import difficulty, features
 from tasks.sql.hardness import Hardness, hardness
 from tasks.sql.parse import parse
+from tasks.sql.skeleton import skeleton
 
 # Canonical field -> the names under which known layouts carry it, the surest first.
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -290,6 +291,12 @@ def _schema_of(database: Path) -> str:
 def _difficulty(given: str, sql: str, dialect: str) -> str:
     if given in DIFFICULTIES:
         return given
+    # Structure alone decides, and statements of one skeleton share it: most rows need no parser.
+    return _level(skeleton(sql), dialect) or _level(sql, dialect)
+
+
+@lru_cache(maxsize=16384)
+def _level(sql: str, dialect: str) -> str:
     tree = parse(sql, dialect).tree
     if tree is None:
         return ""

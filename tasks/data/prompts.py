@@ -1,26 +1,28 @@
 """One renderer for training, evaluation and serving, so that a model is asked exactly as it was taught.
 
-A prompt format is a name, a schema rendering and a template. Formats either give messages for the model's own chat
-template or plain text. The rendered prompt already carries every special token: tokenise it with
-`add_special_tokens=False`, else a second BOS slips in.
+A prompt format (`tasks.data.formats`) and a look of the schema (`tasks.data.rendering`) make the text. It already
+carries every special token, BOS among them where the tokenizer puts one: tokenise it with `add_special_tokens=False`,
+else a second BOS slips in. A prompt is never cut: whole tables go, or it is an error.
+
+Limits: a chat template is given a fixed date (some write today's into every prompt) and asked not to think aloud.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.data.schema import RENDERERS, Schema, fit_schema, parse_schema
+from infra.errors import UserError
+from tasks.data.formats import FORMATS, SYSTEM, Format
+from tasks.data.rendering import Look, render_schema
+from tasks.data.schema import Schema, fit_schema, parse_schema
 
-Format = Literal["chat", "instruct", "plain"]
-
-SYSTEM = "Write one SQLite query that answers the question."
-INSTRUCT = (
-    " ### Instruction:\nGenerate a SQL query to answer the given question based on the provided database schema.\n\n"
-    "Database Schema:\n{schema}\n\nQuestion: {question}\n\n ### Response:\n"
-)
-PLAIN = "{schema}\n\nQuestion: {question}\nSQL:\n"
+# Variables that templates of model families ask for; others pass them over.
+_TEMPLATE_VARIABLES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+_PROBE = "SELECT 1"
 
 
 class PromptSpec(BaseModel):
@@ -28,14 +30,34 @@ class PromptSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Format = Field("chat", description="chat: the model's chat template; instruct, plain: text templates")
+    format: Format = Field(
+        "chat",
+        description="chat, context, request: the model's chat template; instruct, plain, evidence, translate: text",
+    )
     # `schema` itself would shadow a pydantic attribute.
     schema_style: Literal["ddl", "compact"] = Field("compact", description="how tables are written in the prompt")
-    system: str = Field(SYSTEM, description="system message of the chat format")
+    types: bool | None = Field(None, description="show column types; in ddl only when not given")
+    keys: bool = Field(True, description="show foreign keys, and in ddl primary keys")
+    sample_values: int = Field(0, ge=0, le=20, description="values of each column that are shown, read from the data")
+    system: str = Field(SYSTEM, description="system message of the chat format; none when empty")
     max_tokens: int = Field(512, ge=32, description="prompt budget; whole tables are dropped to stay within it")
     decoding: Literal["greedy", "constrained"] = Field(
         "greedy", description="constrained: the best token that keeps the answer a statement over the schema (SQLite)"
     )
+
+    @property
+    def look(self) -> Look:
+        """How the schema is written."""
+        types = self.schema_style == "ddl" if self.types is None else self.types
+        return Look(self.schema_style, types, self.keys, self.sample_values)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A prompt, and how many tables were left out of it."""
+
+    text: str
+    dropped: int
 
 
 class Prompter:
@@ -44,21 +66,29 @@ class Prompter:
     def __init__(self, spec: PromptSpec, tokenizer: Any) -> None:
         self.spec = spec
         self.tokenizer = tokenizer
+        self._format = FORMATS[spec.format]
 
     def render(self, schema: str, question: str, evidence: str = "", keep: tuple[str, ...] = ()) -> str:
-        """The full prompt text for a question over a DDL schema, within the token budget.
+        """The full prompt text for a question over a DDL schema, within the token budget; see `fit`."""
+        return self.fit(schema, question, evidence, keep).text
+
+    def fit(self, schema: str, question: str, evidence: str = "", keep: tuple[str, ...] = ()) -> Rendered:
+        """The full prompt and the number of tables that it had to leave out.
 
         `keep` names tables that must survive trimming (in training: those that gold uses). Raises UserError when
-        the schema is unreadable or cannot be made to fit; a prompt is never cut.
+        the schema is unreadable or cannot be made to fit, or when the model has no chat template for the format.
         """
         parsed = parse_schema(schema)
-        asked = f"{question.strip()}\n{evidence.strip()}".strip()
+        question, evidence = question.strip(), evidence.strip()
 
         def text(candidate: Schema) -> str:
-            return self._text(RENDERERS[self.spec.schema_style](candidate), asked)
+            return self._text(render_schema(candidate, self.spec.look), question, evidence)
 
-        fitted, _ = fit_schema(parsed, asked, lambda s: self._length(text(s)) <= self.spec.max_tokens, keep)
-        return text(fitted)
+        def fits(candidate: Schema) -> bool:
+            return self._length(text(candidate)) <= self.spec.max_tokens
+
+        fitted, dropped = fit_schema(parsed, f"{question}\n{evidence}", fits, keep)
+        return Rendered(text(fitted), dropped)
 
     def _length(self, text: str) -> int:
         # A token is at least one character: short prompts need no second tokenisation.
@@ -66,16 +96,74 @@ class Prompter:
             return len(text)
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _text(self, schema: str, question: str) -> str:
-        if self.spec.format == "chat":
-            messages = [
-                {"role": "system", "content": self.spec.system},
-                {"role": "user", "content": f"{schema}\n\n{question}"},
-            ]
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        template = INSTRUCT if self.spec.format == "instruct" else PLAIN
-        return template.format(schema=schema, question=question)
+    def _text(self, schema: str, question: str, evidence: str) -> str:
+        form = self._format
+        if "{evidence}" not in form.user:
+            question, evidence = f"{question}\n{evidence}".strip(), ""
+        parts = {"schema": schema, "question": question, "evidence": evidence, "system": self.spec.system}
+        if form.one_line:
+            parts |= {"schema": schema.replace("\n", " | "), "question": " ".join(question.split())}
+        user = form.user.format(**parts)
+        if not form.chat:
+            before, behind = self._added
+            return before + user + (behind if form.one_line else "")
+        messages = [{"role": "system", "content": form.system.format(**parts)}] if form.system else []
+        messages = [m for m in messages if m["content"]] + [{"role": "user", "content": user}]
+        return self._chat(messages, add_generation_prompt=True) + form.lead
+
+    def _chat(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        from jinja2 import TemplateError
+
+        if not self.tokenizer.chat_template:
+            raise UserError(
+                f"the model has no chat template, which prompt.format={self.spec.format} needs; use plain or instruct"
+            )
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **_TEMPLATE_VARIABLES
+            )
+        except TemplateError as error:
+            raise UserError(
+                f"the model's chat template refuses the messages of prompt.format={self.spec.format}: {error}; "
+                'with format chat, prompt.system="" leaves the system message out'
+            ) from None
+
+    @cached_property
+    def _added(self) -> tuple[str, str]:
+        """The special tokens that the tokenizer itself puts before and behind one text, as text."""
+        bare = self.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer(_PROBE)["input_ids"]
+        places = range(len(whole) - len(bare) + 1)
+        at = next((i for i in places if whole[i : i + len(bare)] == bare), 0)
+        before, behind = whole[:at], whole[at + len(bare) :]
+        return "".join(self._tokens(before)), "".join(self._tokens(behind))
+
+    def _tokens(self, ids: list[int]) -> list[str]:
+        return self.tokenizer.convert_ids_to_tokens(ids)
+
+    @cached_property
+    def end_token(self) -> str:
+        """The token that closes an answer: what the chat template writes behind one, else the tokenizer's own.
+
+        They differ in some families (Gemma, Qwen's base models): a model that never saw the template's own token at the
+        end of an answer runs on into the next turn.
+        """
+        if not self._format.chat:
+            return self.tokenizer.eos_token
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+        behind = self._chat(turns, add_generation_prompt=False).rpartition(_PROBE)[2]
+        ids = self.tokenizer(behind, add_special_tokens=False)["input_ids"]
+        known = self.tokenizer.added_tokens_decoder
+        if ids and ids[0] in known and known[ids[0]].special:
+            return self._tokens(ids[:1])[0]
+        return self.tokenizer.eos_token
+
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """Ids at which generation stops: the token that closes an answer, and the tokenizer's own end token."""
+        ends = dict.fromkeys((self.end_token, self.tokenizer.eos_token))
+        return [int(self.tokenizer.convert_tokens_to_ids(token)) for token in ends]
 
     def completion(self, sql: str) -> str:
         """What the model is taught to answer: the SQL, closed by the end token."""
-        return sql.strip() + self.tokenizer.eos_token
+        return (" " if self._format.space else "") + sql.strip() + self.end_token

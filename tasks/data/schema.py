@@ -1,4 +1,4 @@
-"""Schemas: DDL text parsed once, rendered as DDL or compactly, trimmed to a budget by whole tables.
+"""Schemas: DDL text parsed once, and trimmed to a budget by whole tables (`tasks.data.rendering` writes them).
 
 Limits: SQLite's own parser decides what a schema means when queries run; this parser only reads names, types and
 keys for prompts. A schema that sqlglot cannot read raises UserError and is quarantined by validation.
@@ -17,6 +17,10 @@ from sqlglot.errors import SqlglotError
 
 from infra.errors import UserError
 
+# Sample values stand behind the statements: `-- values singer.country: 'France', 'Italy'` (tasks.data.values).
+_VALUES = re.compile(r"^-- values (?P<table>\S.*?)\.(?P<column>\S.*?): (?P<values>.+)$", re.MULTILINE)
+_VALUE = re.compile(r"'(?:[^']|'')*'|[^,\s][^,]*")
+
 
 class PromptTooLong(UserError):
     """A schema that cannot be made to fit the prompt budget without dropping a table that is needed."""
@@ -24,12 +28,13 @@ class PromptTooLong(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ColumnInfo:
-    """One column: its name, its declared type and the (table, column) it refers to."""
+    """One column: its name, its declared type, the (table, column) it refers to, and sample values as SQL literals."""
 
     name: str
     type: str
     primary_key: bool = False
     references: tuple[str, str] | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +58,30 @@ class Schema:
         return Schema(tuple(table for table in self.tables if table.name.lower() in wanted))
 
 
+def split_values(schema: str) -> tuple[str, dict[tuple[str, str], tuple[str, ...]]]:
+    """A schema without its sample values, and the values as SQL literals by (table, column), lower case."""
+    if "-- values " not in schema:
+        return schema, {}
+    found = {
+        (match["table"].lower(), match["column"].lower()): tuple(_VALUE.findall(match["values"]))
+        for match in _VALUES.finditer(schema)
+    }
+    return _VALUES.sub("", schema).rstrip(), found
+
+
 @lru_cache(maxsize=4096)
 def parse_schema(ddl: str, dialect: str = "sqlite") -> Schema:
     """Read CREATE TABLE statements; statements of other kinds are passed over.
 
     Raises UserError when the text is no SQL or holds no table.
     """
+    bare, values = split_values(ddl)
     try:
-        statements = sqlglot.parse(ddl, read=dialect)
+        statements = sqlglot.parse(bare, read=dialect)
     except SqlglotError as error:
         raise UserError(f"schema cannot be read as DDL: {str(error).splitlines()[0]}") from None
     tables = [
-        _table(statement)
+        _table(statement, values)
         for statement in statements
         if isinstance(statement, exp.Create) and statement.kind == "TABLE" and isinstance(statement.this, exp.Schema)
     ]
@@ -73,7 +90,8 @@ def parse_schema(ddl: str, dialect: str = "sqlite") -> Schema:
     return Schema(tuple(tables))
 
 
-def _table(statement: exp.Create) -> TableInfo:
+def _table(statement: exp.Create, values: dict[tuple[str, str], tuple[str, ...]]) -> TableInfo:
+    name = statement.this.this.name
     keys: set[str] = set()
     references: dict[str, tuple[str, str]] = {}
     for constraint in statement.find_all(exp.PrimaryKey):
@@ -90,8 +108,10 @@ def _table(statement: exp.Create) -> TableInfo:
         inline = column.find(exp.Reference)
         to = next(iter(_target(inline)), None) if inline is not None else references.get(column.name.lower())
         primary = column.name.lower() in keys or column.find(exp.PrimaryKeyColumnConstraint) is not None
-        columns.append(ColumnInfo(column.name, column.kind.sql("sqlite") if column.kind else "", primary, to))
-    return TableInfo(statement.this.this.name, tuple(columns), _ddl(statement))
+        kind = column.kind.sql("sqlite") if column.kind else ""
+        shown = values.get((name.lower(), column.name.lower()), ())
+        columns.append(ColumnInfo(column.name, kind, primary, to, shown))
+    return TableInfo(name, tuple(columns), _ddl(statement))
 
 
 def _ddl(statement: exp.Create) -> str:
@@ -108,28 +128,6 @@ def _target(reference: exp.Reference) -> list[tuple[str, str]]:
     if isinstance(node, exp.Schema):
         return [(node.this.name, column.name) for column in node.expressions]
     return [(node.name, "")]
-
-
-def render_ddl(schema: Schema) -> str:
-    """One CREATE TABLE statement a line."""
-    return "\n".join(f"{table.ddl};" for table in schema.tables)
-
-
-def render_compact(schema: Schema) -> str:
-    """One table a line: `bookings(booking_id, hotel_id -> hotels.hotel_id, nights)`."""
-    return "\n".join(
-        f"{table.name}({', '.join(_compact(column) for column in table.columns)})" for table in schema.tables
-    )
-
-
-def _compact(column: ColumnInfo) -> str:
-    if column.references is None:
-        return column.name
-    table, other = column.references
-    return f"{column.name} -> {table}.{other}" if other else f"{column.name} -> {table}"
-
-
-RENDERERS: dict[str, Callable[[Schema], str]] = {"ddl": render_ddl, "compact": render_compact}
 
 
 def fit_schema(

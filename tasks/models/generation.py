@@ -52,11 +52,13 @@ def generate(
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
     rules: Sequence[Continuation | None] | None = None,
+    ends: Sequence[int] = (),
 ) -> list[Generation]:
     """Greedy answers to `prompts` (full prompt texts), in their order.
 
-    With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. The
-    model is put into evaluation mode; `progress(done, total)` is called after every batch.
+    With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. An
+    answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none. The model is put
+    into evaluation mode; `progress(done, total)` is called after every batch.
     """
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
@@ -80,11 +82,12 @@ def generate(
                 done[row] = statement_is_complete(tokenizer.decode(input_ids[row, self.start :]))
             return done.to(input_ids.device)
 
+    ends = list(ends) or [tokenizer.eos_token_id]
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends,
         pad_token_id=tokenizer.pad_token_id,
     )
     model.eval()
@@ -116,7 +119,7 @@ def generate(
             )
         seconds = (time.perf_counter() - started) / len(rows)
         for i, ids in zip(rows, output[:, width:].tolist(), strict=True):
-            tokens = _length(ids, tokenizer.eos_token_id, tokenizer.pad_token_id)
+            tokens = _length(ids, ends, tokenizer.pad_token_id)
             text = tokenizer.decode(ids[:tokens], skip_special_tokens=True)
             results[i] = Generation(text, tokens, seconds)
         if progress is not None:
@@ -124,10 +127,10 @@ def generate(
     return [results[i] for i in range(len(prompts))]
 
 
-def _length(ids: list[int], eos: int, pad: int) -> int:
+def _length(ids: list[int], ends: Sequence[int], pad: int) -> int:
     """Number of generated tokens, the end token included, padding after it excluded."""
     for i, token in enumerate(ids):
-        if token == eos:
+        if token in ends:
             return i + 1
         if token == pad:
             return i

@@ -75,7 +75,7 @@ def _answer(
 
     rules = [continuation(subject.prompt, examples[i].schema, examples[i].question) for i in asked]
     texts = [prompts[i] for i in asked]
-    found = generate(model, tokenizer, texts, job.max_new_tokens, job.batch_size, progress, rules)
+    found = generate(model, tokenizer, texts, job.max_new_tokens, job.batch_size, progress, rules, prompter.end_ids)
     if subject.adapter:
         model.unload()
     answers = dict(zip(asked, found, strict=True))

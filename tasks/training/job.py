@@ -51,6 +51,7 @@ class StageResult(_Model):
     fingerprint: str
     rows: int
     dropped: int = Field(description="rows too long to train on")
+    tables_dropped: int = Field(0, description="tables that prompts left out to stay within their budget")
     steps: int
     tokens: int = Field(description="tokens in one pass over the rows, padding not counted")
     seconds: float

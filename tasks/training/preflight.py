@@ -21,11 +21,14 @@ from tasks.sql.parse import parse
 @dataclass(frozen=True, slots=True)
 class Tokenised:
     """Rows for the trainer: `input_ids`, `completion_mask` (1 on SQL and end token) and the `schema` they are about;
-    `dropped` counts those that were too long."""
+    `dropped` counts those that were too long, `tables_dropped` the tables that prompts left out to fit. `end_id` is the
+    token that closes an answer, the tokenizer's own when None."""
 
     rows: list[dict[str, Any]]
     dropped: int
     tokens: int
+    tables_dropped: int = 0
+    end_id: int | None = None
 
 
 def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, max_dropped_share: float) -> Tokenised:
@@ -34,20 +37,21 @@ def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, m
     Raises UserError when more than `max_dropped_share` of the rows are too long. No examples give no rows.
     """
     tokenizer = prompter.tokenizer
-    rows, dropped = [], 0
+    rows, dropped, tables_dropped = [], 0, 0
     for example in examples:
         parsed = parse(example.sql, example.dialect)
         keep = features(parsed.tree).tables if parsed.tree is not None else ()
         try:
-            text = prompter.render(example.schema, example.question, example.evidence, keep)
+            rendered = prompter.fit(example.schema, example.question, example.evidence, keep)
         except PromptTooLong:
             dropped += 1
             continue
-        prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+        prompt = tokenizer(rendered.text, add_special_tokens=False)["input_ids"]
         answer = tokenizer(prompter.completion(example.sql), add_special_tokens=False)["input_ids"]
         if len(prompt) + len(answer) > max_length:
             dropped += 1
             continue
+        tables_dropped += rendered.dropped
         rows.append(
             {
                 "input_ids": prompt + answer,
@@ -60,17 +64,20 @@ def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, m
             f"{dropped} of {len(examples)} rows are longer than training.max_length={max_length} tokens; "
             "raise it, lower prompt.max_tokens, or raise training.max_dropped_share"
         )
-    return Tokenised(rows, dropped, sum(len(row["input_ids"]) for row in rows))
+    total = sum(len(row["input_ids"]) for row in rows)
+    return Tokenised(rows, dropped, total, tables_dropped, prompter.end_ids[0])
 
 
 def check_rows(tokenised: Tokenised, tokenizer: Any) -> None:
     """Every row must train something, end with the end token, and leave its prompt untrained; raises otherwise."""
+    end = tokenizer.eos_token_id if tokenised.end_id is None else tokenised.end_id
     for i, row in enumerate(tokenised.rows):
         ids, mask = row["input_ids"], row["completion_mask"]
         if 1 not in mask or mask[0] == 1:
             raise NightshiftError(f"preflight: training row {i} has no prompt or no answer to train")
-        if ids[-1] != tokenizer.eos_token_id or mask[-1] != 1:
-            raise NightshiftError(f"preflight: training row {i} does not teach the end token {tokenizer.eos_token!r}")
+        if ids[-1] != end or mask[-1] != 1:
+            token = tokenizer.convert_ids_to_tokens(end)
+            raise NightshiftError(f"preflight: training row {i} does not teach the end token {token!r}")
         if tokenizer.bos_token_id != tokenizer.eos_token_id and ids[:2] == [tokenizer.bos_token_id] * 2:
             raise NightshiftError(f"preflight: training row {i} begins with two BOS tokens")
 

@@ -104,6 +104,7 @@ def _train_stage(
         fingerprint=stage.fingerprint,
         rows=len(tokenised.rows),
         dropped=tokenised.dropped,
+        tables_dropped=tokenised.tables_dropped,
         steps=steps,
         tokens=tokenised.tokens,
         seconds=round(time.perf_counter() - started, 2),

@@ -9,7 +9,8 @@ import pytest
 
 from infra.errors import UserError
 from tasks.data.prompts import Prompter, PromptSpec
-from tasks.data.schema import fit_schema, parse_schema, render_compact, render_ddl
+from tasks.data.rendering import render_compact, render_ddl
+from tasks.data.schema import fit_schema, parse_schema
 from tasks.models.loading import load_tokenizer
 
 DDL = (
