@@ -45,6 +45,7 @@ test-cluster: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks.judge
+	$(BIN)/python -m tests.benchmarks.data
 
 lint: setup
 	$(BIN)/ruff check .
