@@ -140,7 +140,7 @@ def _drawn(title: str, numbers: Distribution | None) -> dict[str, Any] | None:
         "title": title,
         "drawing": histogram(numbers.bins, numbers.edges, title),
         "told": f"mean {_number(numbers.mean)}, median {_number(numbers.median)}, 95% up to {_number(numbers.p95)}, "
-        f"longest {_number(numbers.maximum)}" + (f"; {numbers.beyond:,} beyond the picture" if numbers.beyond else ""),
+        f"at most {_number(numbers.maximum)}" + (f"; {numbers.beyond:,} beyond the picture" if numbers.beyond else ""),
     }
 
 
