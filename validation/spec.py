@@ -19,7 +19,7 @@ ROW_REASONS: dict[str, str] = {
     "schema_length": "the schema is neither a fragment nor beyond any prompt",
     "schema_tokens": "the schema has not too few or too many tokens",
     "dialect_not_allowed": "gold is written in an allowed dialect",
-    "unknown_difficulty": "the difficulty is easy, medium or hard wherever gold can be parsed",
+    "unknown_difficulty": "the difficulty is easy, medium or hard, or not known",
     "domain_not_allowed": "the domain is one of those allowed",
     "empty_sql": "there is a gold query",
     "not_sql": "gold is SQL, not prose",
