@@ -17,6 +17,7 @@ from registry.manifest import FILE, Manifest, check_manifest, read_manifest, rea
 from tasks.data.prompts import Prompter
 from tasks.data.rendering import render_ddl
 from tasks.data.schema import parse_schema
+from tasks.models.decoding import continuation
 from tasks.models.generation import Generation, generate
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.resolve import resolve_model
@@ -71,17 +72,19 @@ class Answerer:
                 prompts[number] = self.prompt(ask)
             except UserError as error:
                 answers[number] = Written("", False, str(error))
-        for number, made in zip(prompts, self._generate(list(prompts.values()), batch_size), strict=True):
+        made_for = self._generate([asks[number] for number in prompts], list(prompts.values()), batch_size)
+        for number, made in zip(prompts, made_for, strict=True):
             sql = extract_sql(made.text)
             reason = why_invalid(sql, asks[number].schema)
             answers[number] = Written(sql, not reason, reason, made.tokens, made.seconds)
         return [answers[number] for number in range(len(asks))]
 
-    def _generate(self, prompts: list[str], batch_size: int) -> list[Generation]:
+    def _generate(self, asks: list[Ask], prompts: list[str], batch_size: int) -> list[Generation]:
         if not prompts:
             return []
+        rules = [continuation(self._prompter.spec, ask.schema, ask.question) for ask in asks]
         most, ends = self.manifest.max_new_tokens, self._prompter.end_ids
-        return generate(self._model, self._tokenizer, prompts, most, batch_size, ends=ends)
+        return generate(self._model, self._tokenizer, prompts, most, batch_size, ends=ends, rules=rules)
 
 
 def why_invalid(sql: str, schema: str) -> str:

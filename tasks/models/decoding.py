@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from transformers import LogitsProcessor
 
 from infra.errors import UserError
 from tasks.data.prompts import PromptSpec
+from tasks.data.rendering import render_ddl
+from tasks.data.schema import parse_schema
 from tasks.sql.continuation import Continuation
 
 _LAST_WORD = re.compile(r"[^\W\d]\w*$")
@@ -29,14 +32,15 @@ REFUSALS = 3
 def continuation(spec: PromptSpec, schema: str, question: str) -> Continuation | None:
     """The rule for one question's answer; None when the spec asks for greedy decoding.
 
-    None as well where SQLite cannot build the schema: then there is nothing to hold the answer to.
+    None as well where SQLite cannot build the schema, even rewritten: then there is nothing to hold the answer to.
     """
     if spec.decoding == "greedy":
         return None
-    try:
+    with suppress(UserError):
         return Continuation(schema, question)
-    except UserError:
-        return None
+    with suppress(UserError):  # a schema of another dialect, as SQLite would write it
+        return Continuation(render_ddl(parse_schema(schema)), question)
+    return None
 
 
 class SchemaConstraint(LogitsProcessor):

@@ -26,6 +26,7 @@ from registry.service.run import build_engine, note_key
 from registry.serving import finish_answer, load_production, release_in_production
 from tasks.data.prompts import PromptSpec
 from tasks.models.loading import load_base, load_tokenizer
+from tasks.sql.continuation import Continuation
 from tasks.sql.databases import SqliteFile
 from tasks.sql.executor import Limits
 
@@ -284,3 +285,14 @@ def _served_by_mlflow(uri, folder, environment):
     finally:
         os.killpg(process.pid, 15)
         process.wait(30)
+
+
+def test_a_release_taught_with_constrained_decoding_answers_with_it(adapters, tiny_model, tmp_path):
+    adapter = shutil.copytree(adapters[0], tmp_path / "adapter")
+    ask = Ask("How many cars?", DDL)
+    free = Answerer(tiny_model, adapter, make_manifest(adapter, "random:llama-tiny", 12)).answer([ask])[0]
+    (adapter / "prompt.json").write_text(PromptSpec(max_tokens=1200, decoding="constrained").model_dump_json())
+    held = Answerer(tiny_model, adapter, make_manifest(adapter, "random:llama-tiny", 12))
+    rule = Continuation(DDL, ask.question)
+    assert not rule.allows(free.sql)
+    assert rule.allows(held.answer([ask])[0].sql)
