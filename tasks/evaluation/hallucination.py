@@ -55,7 +55,7 @@ def hallucinates(
         name = column.name.lower()
         if name in catalogue.columns or isinstance(column.this, exp.Star) or name in own or name in _ROW_ID:
             continue
-        if column.this.quoted and not column.table:
+        if column.this.args.get("quoted") and not column.table:
             if _wants_a_column(column):
                 return True
         elif not prepares:

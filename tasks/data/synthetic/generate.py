@@ -25,7 +25,7 @@ from tasks.data.synthetic.rows import Filled, fill
 from tasks.data.synthetic.schema import Column, SyntheticDatabase, load_databases
 from tasks.data.synthetic.shape import Shape
 from tasks.data.synthetic.shapes import all_shapes
-from tasks.data.synthetic.variants import pool_of, vary
+from tasks.data.synthetic.variants import pool_of, qualified, vary
 
 Split = Literal["train", "validation", "test"]
 
@@ -86,6 +86,9 @@ class GenerateSpec(BaseModel):
     test_domain_share: float = Field(0.2, ge=0, le=1, description="chance of a domain to be kept for test, by hash")
     validation_database_share: float = Field(
         0.1, ge=0, le=1, description="chance of a database outside the test domains to be kept for validation, by hash"
+    )
+    qualified_share: float = Field(
+        0.0, ge=0, le=1, description="share of training rows over one table that write the table before each column"
     )
     difficulty_shares: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="shares of easy, medium and hard rows: people ask simple things most often"
@@ -184,6 +187,8 @@ def _rows(
             del queues[level]
             continue
         question, sql = found
+        if split == "train" and _fraction(f"{spec.seed}/{database.id}/{question}") < spec.qualified_share:
+            sql = qualified(sql)
         asked.add(question)
         made[level] += 1
         yield Example(

@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import sqlglot
+from sqlglot import exp
+
 from tasks.data.synthetic.schema import Column, SyntheticDatabase, Table
 
 _TRADED = ("category", "measure", "year", "date", "flag")
@@ -70,3 +73,18 @@ def _traded(table: Table, pool: Sequence[Column], rng: random.Random) -> list[Co
             kept[i] = other
     rng.shuffle(kept)
     return kept
+
+
+def qualified(sql: str) -> str:
+    """A query over one table with the table before every column; any other query unchanged.
+
+    Joins need their tables named. If only joins had them, a model that begins with `table.column` would have to join.
+    """
+    tree = sqlglot.parse_one(sql, read="sqlite")
+    tables = list(tree.find_all(exp.Table))
+    if len(tables) != 1 or tables[0].alias:
+        return sql
+    for column in tree.find_all(exp.Column):
+        if not isinstance(column.this, exp.Star):
+            column.set("table", exp.to_identifier(tables[0].name))
+    return tree.sql("sqlite")

@@ -10,7 +10,7 @@ import pytest
 from tasks.data.synthetic.generate import GenerateSpec, generate, split_of
 from tasks.data.synthetic.rows import fill
 from tasks.data.synthetic.schema import load_databases
-from tasks.data.synthetic.variants import pool_of, vary
+from tasks.data.synthetic.variants import pool_of, qualified, vary
 
 SPEC = GenerateSpec(train_per_database=6, validation_per_database=2, test_per_database=4)
 TRAIN = [one for one in load_databases() if split_of(one, SPEC) == "train"]
@@ -54,3 +54,24 @@ def test_nothing_of_a_test_domain_reaches_a_variant() -> None:
     }
     assert labels - own
     assert found <= own
+
+
+def test_some_training_rows_over_one_table_name_it_before_their_columns() -> None:
+    rows = generate(SPEC.model_copy(update={"qualified_share": 0.5}))
+    plain = generate(SPEC)
+    changed = [(row, other) for row, other in zip(rows, plain, strict=True) if row.sql != other.sql]
+    assert 0.1 < len(changed) / len(rows) < 0.6
+    for row, other in changed:
+        assert row.tags["split"] == "train"
+        connection = sqlite3.connect(":memory:")
+        connection.executescript(row.schema + row.setup)
+        assert connection.execute(row.sql).fetchall() == connection.execute(other.sql).fetchall()
+        connection.close()
+
+
+def test_only_a_query_over_one_table_is_qualified() -> None:
+    assert qualified("SELECT a, COUNT(*) FROM t WHERE b = 1 GROUP BY a") == (
+        "SELECT t.a, COUNT(*) FROM t WHERE t.b = 1 GROUP BY t.a"
+    )
+    for sql in ("SELECT t.a FROM t JOIN u ON t.b = u.b", "SELECT a FROM t WHERE b > (SELECT AVG(b) FROM t)"):
+        assert qualified(sql) == sql
