@@ -46,25 +46,30 @@ def continuation(spec: PromptSpec, schema: str, question: str) -> Continuation |
 class SchemaConstraint(LogitsProcessor):
     """Keeps every row of a batch within its rule; a row whose rule is None is decoded greedily.
 
-    `start` is the prompt's width in tokens; `complete` says whether a text holds a whole statement.
+    `start` is the prompt's width in tokens, `ends` are the tokens that end an answer; `complete` says whether a text
+    holds a whole statement.
     """
 
     def __init__(
-        self, rules: Sequence[Continuation | None], tokenizer: Any, start: int, complete: Callable[[str], bool]
+        self,
+        rules: Sequence[Continuation | None],
+        tokenizer: Any,
+        start: int,
+        ends: Sequence[int],
+        complete: Callable[[str], bool],
     ) -> None:
         self._rules = list(rules)
-        self._tokenizer, self._start, self._complete = tokenizer, start, complete
+        self._tokenizer, self._start, self._ends, self._complete = tokenizer, start, frozenset(ends), complete
         self._refused = [0] * len(rules)
         self._encoded: dict[str, list[int]] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         best = scores.topk(min(CANDIDATES[0], scores.shape[-1]), dim=-1).indices.tolist()
         answers = input_ids[:, self._start :].tolist()
-        end = self._tokenizer.eos_token_id
         for row, rule in enumerate(self._rules):
             if rule is None:
                 continue
-            if end in answers[row]:
+            if not self._ends.isdisjoint(answers[row]):
                 self._rules[row] = None
                 continue
             token = self._first_allowed(row, rule, answers[row], best[row])
@@ -79,7 +84,7 @@ class SchemaConstraint(LogitsProcessor):
 
     def _first_allowed(self, row: int, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
         for place, token in enumerate(candidates):
-            if token == self._tokenizer.eos_token_id:
+            if token in self._ends:
                 if rule.completes(self._tokenizer.decode(answer)) or (place == 0 and self._gives_up(row)):
                     return token
                 continue

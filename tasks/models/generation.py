@@ -106,9 +106,8 @@ def generate(
         width = encoded["input_ids"].shape[1]
         processors = LogitsProcessorList()
         if rules is not None:
-            processors.append(
-                SchemaConstraint([rules[i] for i in rows], tokenizer, width, complete=statement_is_complete)
-            )
+            held = [rules[i] for i in rows]
+            processors.append(SchemaConstraint(held, tokenizer, width, ends, complete=statement_is_complete))
         started = time.perf_counter()
         with torch.inference_mode():
             output = model.generate(

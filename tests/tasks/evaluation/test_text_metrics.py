@@ -164,3 +164,7 @@ def test_bleu_is_that_of_the_reference_package(gold, answer):
     scorer = metrics.BLEU(tokenize="none", smooth_method="add-k", smooth_value=1, effective_order=False)
     ours, theirs = (" ".join(token.replace(" ", "_") for token in sql_tokens(sql)) for sql in (answer, gold))
     assert sentence_bleu(gold, answer) == pytest.approx(scorer.sentence_score(ours, [theirs]).score / 100)
+
+
+def test_a_number_after_a_point_is_judged_like_any_other_answer():
+    assert hallucinates("SELECT t.1979 FROM t", "CREATE TABLE t (a INT)", "sqlite", False, None)
