@@ -37,7 +37,8 @@ class PromptSpec(BaseModel):
     # `schema` itself would shadow a pydantic attribute.
     schema_style: Literal["ddl", "compact"] = Field("compact", description="how tables are written in the prompt")
     types: bool | None = Field(None, description="show column types; in ddl only when not given")
-    keys: bool = Field(True, description="show foreign keys, and in ddl primary keys")
+    # `keys` would shadow what makes a mapping of a model, which Prefect relies on.
+    show_keys: bool = Field(True, description="show foreign keys, and in ddl primary keys")
     sample_values: int = Field(0, ge=0, le=20, description="values of each column that are shown, read from the data")
     system: str = Field(SYSTEM, description="system message of the chat format; none when empty")
     max_tokens: int = Field(512, ge=32, description="prompt budget; whole tables are dropped to stay within it")
@@ -49,7 +50,7 @@ class PromptSpec(BaseModel):
     def look(self) -> Look:
         """How the schema is written."""
         types = self.schema_style == "ddl" if self.types is None else self.types
-        return Look(self.schema_style, types, self.keys, self.sample_values)
+        return Look(self.schema_style, types, self.show_keys, self.sample_values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ def test_a_template_that_refuses_a_system_message_is_told():
     [
         ({}, "pub(id, town)\nbeer(pub_id -> pub.id, name)"),
         ({"types": True}, "pub(id INTEGER, town TEXT)\nbeer(pub_id INTEGER -> pub.id, name TEXT)"),
-        ({"keys": False}, "pub(id, town)\nbeer(pub_id, name)"),
+        ({"show_keys": False}, "pub(id, town)\nbeer(pub_id, name)"),
         (
             {"sample_values": 2},
             "pub(id [1, 2], town ['Ulm, an ''old'' one', 'Hof'])\nbeer(pub_id -> pub.id [2], name ['Pils'])",
@@ -223,7 +223,7 @@ def test_a_template_that_refuses_a_system_message_is_told():
             "CREATE TABLE beer (pub_id, name, FOREIGN KEY (pub_id) REFERENCES pub(id));",
         ),
         (
-            {"schema_style": "ddl", "keys": False, "sample_values": 1},
+            {"schema_style": "ddl", "show_keys": False, "sample_values": 1},
             "CREATE TABLE pub (id INTEGER, town TEXT);\n-- id: 1\n-- town: 'Ulm, an ''old'' one'\n"
             "CREATE TABLE beer (pub_id INTEGER, name TEXT);\n-- pub_id: 2\n-- name: 'Pils'",
         ),
