@@ -11,13 +11,14 @@ Limits: SQLite's dialect and SELECT alone; scopes are not followed into common t
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Mapping
 from functools import lru_cache
 
+from tasks.sql.connection import Sealed, open_database
 from tasks.sql.copying import Copied
-from tasks.sql.executor import compiles, open_database
+from tasks.sql.executor import compiles
 from tasks.sql.grammar import FORCED, FUNCTIONS, KEYWORDS, TYPES, WINDOWS, Grammar
+from tasks.sql.guard import read_only
 from tasks.sql.scope import Scopes, fits
 
 _TOKEN = re.compile(
@@ -28,6 +29,7 @@ _TOKEN = re.compile(
 
 
 _LAST_WORD = re.compile(r"[^\W\d]\w*$")
+_NUMERIC = re.compile(r"(?:BIG|SMALL|TINY|MEDIUM)?INT|REAL|FLOAT|DOUBLE|DECIMAL|NUMERIC", re.IGNORECASE)
 _FREE_WORD = re.compile(r"(?:\bAS\s+\w+|\bT\d*)$", re.IGNORECASE)  # aliases are free
 _WORDS = frozenset(form for word in KEYWORDS | FUNCTIONS | WINDOWS for form in (word, word.upper()))
 
@@ -39,7 +41,7 @@ class Continuation:
     """
 
     def __init__(self, schema: str, question: str = "") -> None:
-        self._empty, self._tables, self._names = _built(schema)
+        self._empty, self._tables, self._names, self._numbers = _built(schema)
         self._copied = Copied(question)
 
     def allows(self, text: str) -> bool:
@@ -49,7 +51,7 @@ class Continuation:
         >>> rule.allows("SELECT runw"), rule.allows("SELECT raquo")
         (True, False)
         """
-        return _Reader(self._tables, self._names, self._copied).reads(text)
+        return _Reader(self._tables, self._names, self._numbers, self._copied).reads(text)
 
     def names(self, text: str) -> list[str] | None:
         """The words that the last, unfinished word of `text` may become; None where it may become any.
@@ -69,31 +71,42 @@ class Continuation:
 
 
 @lru_cache(maxsize=512)
-def _built(schema: str) -> tuple[sqlite3.Connection, dict[str, frozenset[str]], frozenset[str]]:
-    """The schema as an empty database, its tables and columns in lower case, and all names as they are written."""
+def _built(
+    schema: str,
+) -> tuple[Sealed, dict[str, frozenset[str]], frozenset[str], frozenset[str]]:
+    """The schema as an empty database; tables and columns in lower case; names as written; columns of numbers."""
     connection = open_database(schema=schema)
     names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
     tables: dict[str, frozenset[str]] = {}
     written = set(names)
+    numeric: set[str] = set()
+    other: set[str] = set()
+    connection.set_guard(None)  # only our own statement runs until it is set again
     for name in names:
-        quoted = name.replace('"', '""')
-        columns = connection.execute(f'SELECT * FROM "{quoted}" LIMIT 0').description
-        tables[name.lower()] = frozenset(column[0].lower() for column in columns)
-        written |= {column[0] for column in columns}
-    return connection, tables, frozenset(written)
+        found = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,)).fetchall()
+        tables[name.lower()] = frozenset(column.lower() for column, _ in found)
+        written |= {column for column, _ in found}
+        for column, kind in found:
+            (numeric if _NUMERIC.match(kind) else other).add(column.lower())
+    connection.set_guard(read_only)
+    return connection, tables, frozenset(written), frozenset(numeric - other)
 
 
 class _Reader:
     """One pass over one text."""
 
-    def __init__(self, tables: Mapping[str, frozenset[str]], names: frozenset[str], copied: Copied) -> None:
-        self.names, self.copied = names, copied
+    def __init__(
+        self, tables: Mapping[str, frozenset[str]], names: frozenset[str], numbers: frozenset[str], copied: Copied
+    ) -> None:
+        self.names, self.numbers, self.copied = names, numbers, copied
         self.scopes = Scopes(tables)
         self.grammar = Grammar()
         self.before: list[str] = []  # what was read, lower case, spaces left out
 
     def reads(self, text: str) -> bool:
-        """Whether every token may stand where it stands."""
+        """Whether every token may stand where it stands. Comments never may."""
+        if "--" in text or "/*" in text:
+            return False
         found = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
         for i, (kind, token) in enumerate(found):
             if kind == "space":
@@ -114,12 +127,13 @@ class _Reader:
         if kind == "word":
             return self._is_even(token) and self._word(token.lower(), previous, after, last)
         if kind == "mark":
-            return self.grammar.mark(token, self.scopes.table_before(previous)) and self.scopes.mark(token)
+            scopes = self.scopes
+            return self.grammar.mark(token, scopes.table_before(previous), scopes.limited()) and scopes.mark(token)
         if not previous or not self.grammar.due:
             return False
         self.grammar.operand(token)
         if kind == "string":
-            return previous == "like" or self.copied.allows_text(token)
+            return previous == "like" or (not self._is_number() and self.copied.allows_text(token))
         if kind == "number":
             return self.copied.allows_number(token, last, whole=previous == "limit")
         return True
@@ -163,6 +177,12 @@ class _Reader:
             return True
         return False
 
+    def _is_number(self) -> bool:
+        """Whether the literal that comes is compared with a column of numbers: `hotel_id = 'Ritz'` finds nothing."""
+        before = [token for token in self.before[-4:] if token not in ("=", "<", ">", "!")]
+        compared = bool(self.before) and self.before[-1] in ("=", "<", ">")
+        return compared and bool(before) and before[-1] in self.numbers
+
     def _is_even(self, word: str) -> bool:
         """Whether every part of a word is written in one case, or the word as in the schema: not `typeoF`."""
         even = all(part in (part.lower(), part.upper(), part.capitalize()) for part in word.split("_"))
@@ -171,7 +191,7 @@ class _Reader:
     def _keyword(self, word: str, keywords: frozenset[str], last: bool) -> bool:
         if last:
             return any(keyword.startswith(word) and self.scopes.may_follow(keyword) for keyword in keywords)
-        if word not in keywords:
+        if word not in keywords or not self.scopes.may_follow(word):
             return False
         self.grammar.keyword(word)
         return self.scopes.keyword(word)

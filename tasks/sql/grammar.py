@@ -95,9 +95,9 @@ class Grammar:
         self.due = False
         self.previous = word
 
-    def mark(self, mark: str, table_before: bool) -> bool:
+    def mark(self, mark: str, table_before: bool, limited: bool = False) -> bool:
         """Take a punctuation mark in; False where it cannot stand."""
-        if not self._may_stand(mark, table_before):
+        if not self._may_stand(mark, table_before) or (limited and mark not in ",);"):
             return False
         self.due = mark in _OPERATORS or mark in "(,."
         if mark == "*" and self.previous in ("select", "(", ".", "distinct", ","):
@@ -106,6 +106,8 @@ class Grammar:
         return True
 
     def _may_stand(self, mark: str, table_before: bool) -> bool:
+        if mark == "(" and self.previous == "join":
+            return False  # a subquery may be read alone, not joined: its columns are not known
         if mark == "(":
             return self.due or self.previous in FUNCTIONS or self.previous in WINDOWS or self.previous == "over"
         if mark == "*" and self.previous in ("select", "(", ".", "distinct", ","):

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 _ALIAS = re.compile(r"[a-z]\d{0,2}")
-_AFTER_FROM = frozenset({"where", "group", "order", "having", "limit"})
+_AFTER_FROM = ("where", "group", "having", "order", "limit")  # in the order they must have
+_IN_FROM = frozenset("join left right full inner cross natural on using".split())  # noqa: SIM905
 _SETS = frozenset({"union", "intersect", "except"})
 
 
@@ -39,6 +40,7 @@ class _Frame:
     open: bool = False  # reads something whose columns are not known: a subquery, a common table expression
     ordered: bool = False  # ORDER BY or LIMIT was read: UNION and its kind cannot follow
     limited: bool = False
+    clause: int = -1  # the last of _AFTER_FROM that was read
     using: bool = False  # USING and NATURAL merge columns of one name
 
 
@@ -72,7 +74,8 @@ class Scopes:
             frame.stage = "from"
         elif word in ("using", "natural"):
             frame.using = True
-        elif word in _AFTER_FROM:
+        elif word in _AFTER_FROM and not self.inside_brackets():
+            frame.clause = _AFTER_FROM.index(word)
             frame.ordered = frame.ordered or word in ("order", "limit")
             frame.limited = frame.limited or word == "limit"
             return frame.stage != "from" or self._settle()
@@ -86,9 +89,21 @@ class Scopes:
     def may_follow(self, keyword: str) -> bool:
         """Whether a keyword may come, with regard to the columns that wait for their table."""
         frame = self._frame
+        if self.inside_brackets() or self._with:
+            return True
         if keyword in _SETS:
             return not frame.ordered and self._resolves()
-        return keyword not in _AFTER_FROM or frame.stage != "from" or self._resolves()
+        if keyword in _IN_FROM:
+            return frame.stage == "from"
+        if keyword == "from":
+            return frame.stage == "select"
+        if keyword in ("asc", "desc"):
+            return frame.ordered and not frame.limited
+        if keyword not in _AFTER_FROM:
+            return True
+        if frame.stage == "select" or _AFTER_FROM.index(keyword) <= frame.clause:
+            return False
+        return frame.stage != "from" or self._resolves()
 
     def mark(self, mark: str) -> bool:
         """Take a punctuation mark in; False where a bracket closes a SELECT that lacks the table of a column."""
