@@ -43,6 +43,7 @@ class Continuation:
     def __init__(self, schema: str, question: str = "") -> None:
         self._empty, self._tables, self._names, self._numbers = _built(schema)
         self._copied = Copied(question)
+        self._known: dict[str, bool] = {}  # the same whole word is asked for after each of its tokens
 
     def allows(self, text: str) -> bool:
         """Whether `text` may be the beginning of a statement; its last word may be unfinished.
@@ -51,7 +52,9 @@ class Continuation:
         >>> rule.allows("SELECT runw"), rule.allows("SELECT raquo")
         (True, False)
         """
-        return _Reader(self._tables, self._names, self._numbers, self._copied).reads(text)
+        if text not in self._known:
+            self._known[text] = _Reader(self._tables, self._names, self._numbers, self._copied).reads(text)
+        return self._known[text]
 
     def names(self, text: str) -> list[str] | None:
         """The words that the last, unfinished word of `text` may become; None where it may become any.

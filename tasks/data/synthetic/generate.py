@@ -31,7 +31,7 @@ Split = Literal["train", "validation", "test"]
 
 MAXIMUM_ROWS = 100
 # Shapes that people ask for most: they have this many turns a round, all others one.
-COMMON_TURNS = 12
+COMMON_TURNS = 6
 COMMON = frozenset(
     [
         "count_rows",
