@@ -46,6 +46,7 @@ test-cluster: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.judge
 	$(BIN)/python -m tests.benchmarks.data
+	$(BIN)/python -m tests.benchmarks.metrics 500
 
 lint: setup
 	$(BIN)/ruff check .

@@ -87,6 +87,9 @@ def statistics(card: Scorecard) -> None:
 
 def main() -> None:
     """Print the table."""
+    if not FOLDER.is_dir():
+        print(f"not measured: no Spider sample at {FOLDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
+        return
     examples, predictions = sample(int(sys.argv[1]) if len(sys.argv) > 1 else None)
     cards: list[Scorecard] = []
 
