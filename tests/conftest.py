@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -32,3 +33,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
     return folder
+
+
+@pytest.fixture(scope="session")
+def spider_jobs(real_data: Path) -> list:
+    """Spider's sample as jobs of the judge: every gold query against itself, on its own database file."""
+    from tasks.sql.judgement import Job
+
+    lines = (real_data / "spider" / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()
+    databases = real_data / "spider" / "database"
+    return [
+        Job(str(i), row["query"], row["query"], database=str(databases / row["db_id"] / f"{row['db_id']}.sqlite"))
+        for i, row in enumerate(map(json.loads, lines))
+    ]

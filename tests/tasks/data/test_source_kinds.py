@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +23,7 @@ from tasks.data.query_source import QuerySource, read_query
 from tasks.data.schema import parse_schema
 from tasks.data.sources import BadRecord, FileSource, read_file
 from tasks.data.spec import source_fingerprint
+from tests.servers import s3_bucket
 
 ROW = {"question": "How many pupils?", "sql": "SELECT count(*) FROM pupils", "schema": "CREATE TABLE pupils (id INT)"}
 REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
@@ -371,33 +368,8 @@ def test_a_missing_database_file_is_not_created(tmp_path):
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket="data")
-        yield "data"
-    finally:
-        server.terminate()
-        server.wait()
-        patch.undo()
+    with s3_bucket("data") as name:
+        yield name
 
 
 def test_objects_of_a_bucket(bucket, tmp_path, monkeypatch):

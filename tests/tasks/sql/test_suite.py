@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from tasks.sql.connection import open_database
@@ -112,19 +109,8 @@ def test_a_suite_is_asked_of_workers() -> None:
     assert [one.suite_match for one in judge_many(jobs)] == [None, None, None]
 
 
-def test_spider_gold_stays_right_on_its_suite(real_data: Path) -> None:
-    folder = real_data / "spider"
-    rows = [json.loads(line) for line in (folder / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()[::20]]
-    jobs = [
-        Job(
-            str(i),
-            row["query"],
-            row["query"],
-            database=str(folder / "database" / row["db_id"] / f"{row['db_id']}.sqlite"),
-        )
-        for i, row in enumerate(rows)
-    ]
-    found = [one for one in judge_many(jobs, suite=4) if one.gold_status != "failed"]
+def test_spider_gold_stays_right_on_its_suite(spider_jobs: list[Job]) -> None:
+    found = [one for one in judge_many(spider_jobs[::20], suite=4) if one.gold_status != "failed"]
     assert len(found) > 140
     assert all(one.execution_match for one in found)
     assert sum(one.suite_databases == 4 for one in found) > 0.9 * len(found)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
-
-import pytest
 
 from tasks.sql.executor import Limits
 from tasks.sql.judge import Job, Judgement, JudgePool, judge_many
@@ -106,25 +103,12 @@ def test_workers_see_nothing_of_their_parent(tmp_path: Path) -> None:
 # --- real data -------------------------------------------------------------------------------------------------------
 
 
-def test_spider_gold_equals_itself() -> None:
-    folder = Path(os.environ.get("NIGHTSHIFT_REALDATA", ROOT.parent / "shared" / "data")) / "spider"
-    if not (folder / "train_spider.jsonl").is_file():
-        pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
-    rows = [json.loads(line) for line in (folder / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()]
-    jobs = [
-        Job(
-            str(i),
-            row["query"],
-            row["query"],
-            database=str(folder / "database" / row["db_id"] / f"{row['db_id']}.sqlite"),
-        )
-        for i, row in enumerate(rows)
-    ]
-    found = judge_many(jobs)
-    assert [one.id for one in found] == [job.id for job in jobs]
+def test_spider_gold_equals_itself(spider_jobs: list[Job]) -> None:
+    found = judge_many(spider_jobs)
+    assert [one.id for one in found] == [job.id for job in spider_jobs]
     assert sum(one.gold_status == "failed" for one in found) == 3
     assert all(one.execution_match is (None if one.gold_status == "failed" else True) for one in found)
-    assert sqlite3.connect(jobs[0].database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert sqlite3.connect(spider_jobs[0].database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # --- recycling -------------------------------------------------------------------------------------------------------
