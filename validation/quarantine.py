@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from validation.result import Quarantined, ValidationResult
+from tasks.data.mapping import BadRecord
+from validation.result import ValidationResult
 
 _CELL = 80
 
 
-def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
+def write_quarantine(path: Path, quarantined: Sequence[BadRecord]) -> None:
     """Write one object a row: file, row, id, reasons and original. An empty quarantine is an empty file."""
     with path.open("w", encoding="utf-8") as handle:
         for bad in quarantined:

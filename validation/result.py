@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data.example import Example
+from tasks.data.mapping import BadRecord
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """One rejected row: where it stands, every reason against it, and its text (at most 2,000 characters)."""
-
-    file: str
-    row: int
-    id: str
-    reasons: tuple[str, ...]
-    original: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,7 @@ class ValidationResult:
     success: bool
     rows: int
     kept: list[Example]
-    quarantined: list[Quarantined]
+    quarantined: list[BadRecord]
     reasons: dict[str, int]
     expectations: list[Outcome]
     docs: str | None

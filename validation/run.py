@@ -21,14 +21,14 @@ from tasks.data.frame import COLUMNS, DEFAULT_LIMITS, FeatureRow, TokenCounter, 
 from tasks.data.sources import BadRecord
 from validation.gx import check, open_project
 from validation.originals import original_rows
-from validation.result import Outcome, Quarantined, ValidationResult
+from validation.result import Outcome, ValidationResult
 from validation.spec import ValidationSpec
 from validation.suite import build_batch_suite, build_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Outcome", "Quarantined", "ValidationResult", "validate_examples"]
+__all__ = ["Outcome", "ValidationResult", "validate_examples"]
 
 _NUMBERS = ("question_chars", "schema_chars", "sql_chars", "question_tokens", "schema_tokens", "result_rows")
 _INDEX = ("record", "row", "id")  # how unexpected rows are named: to us, and to readers of the Data Docs
@@ -95,14 +95,14 @@ def _counts(rows: int, quarantined: int) -> pd.DataFrame:
 
 def _quarantined(
     examples: Sequence[Example], bad_records: Sequence[BadRecord], unexpected: dict[int, list[str]]
-) -> list[Quarantined]:
+) -> list[BadRecord]:
     """All rejected rows, files in order of appearance and rows by number."""
-    rejected = [Quarantined(bad.file, bad.row, bad.id, bad.reasons, bad.original) for bad in bad_records]
+    rejected = list(bad_records)
     found = {record: examples[record] for record in unexpected if record < len(examples)}
     originals = original_rows((example.file, example.row) for example in found.values())
     for record, example in found.items():
         text = originals.get((example.file, example.row)) or _text(example)
-        rejected.append(Quarantined(example.file, example.row, example.id, tuple(unexpected[record]), text))
+        rejected.append(BadRecord(example.file, example.row, example.id, tuple(unexpected[record]), text))
     files: dict[str, int] = {}
     for item in (*examples, *bad_records):
         files.setdefault(item.file, len(files))
