@@ -92,7 +92,7 @@ def _start_deployment(release: str, verdict: Verdict) -> str | None:
         )
     except ObjectNotFound:
         return None
-    return run.name  # type: ignore[union-attr]
+    return run.name
 
 
 def _question(request: Request, verdict: Verdict) -> str:

@@ -116,7 +116,7 @@ def _items(handle: TextIO, told: str) -> Iterator[Any]:
         return UserError(f"{told} is no JSON: {problem}; a file with one object a line is called .jsonl")
 
     def skip(at: int) -> int:
-        return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        return _SPACE.match(text, at).end()
 
     expected = "["
     while True:

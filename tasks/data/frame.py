@@ -86,7 +86,7 @@ def feature_rows(
                 sql = examples[record].sql
                 if sql not in gold:
                     gold[sql] = _gold(sql, dialect, connection, limits)
-                rows[record].update(gold[sql], schema_status=status)  # type: ignore[typeddict-item]
+                rows[record].update(gold[sql], schema_status=status)
         finally:
             if connection is not None:
                 connection.close()

@@ -30,5 +30,5 @@ def ddl_of_serialized(schema: str) -> str:
             for c in columns
             if c
         )
-        statements.append(f"CREATE TABLE {quoted(table.group(1))} ({parts});")  # type: ignore[union-attr]
+        statements.append(f"CREATE TABLE {quoted(table.group(1))} ({parts});")
     return "\n".join(statements)

@@ -41,7 +41,7 @@ def read_wikisql_tables(path: Path) -> dict[str, WikiTable]:
     tables = {}
     for record in read_records(path, path.name):
         try:
-            tables[record.values["id"]] = _table(record.values)  # type: ignore[index]
+            tables[record.values["id"]] = _table(record.values)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{path.name} row {record.row} is no table of WikiSQL (id, header, types): "

@@ -28,7 +28,7 @@ HEALTH: dict[str, str] = {
 _LONGEST = 24  # tokens of one round of a loop
 _ROUNDS, _LOOPED = 5, 16  # a loop is at least so many rounds, and so many tokens
 _CHAT = re.compile(r"<\|[^|>\n]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|<[eb]os>|<pad>|\[/?INST\]|</?think>", re.I)
-_OPEN = frozenset("SELECT FROM WHERE AND OR ON BY JOIN IN LIKE BETWEEN NOT AS SET VALUES HAVING UNION".split())  # noqa: SIM905
+_OPEN = frozenset("SELECT FROM WHERE AND OR ON BY JOIN IN LIKE BETWEEN NOT AS SET VALUES HAVING UNION".split())  # noqa: SIM905 - reads as text
 _OPEN_SYMBOLS = frozenset(",(=<>+-/.|")
 
 

@@ -36,9 +36,9 @@ def continuation(spec: PromptSpec, schema: str, question: str) -> Continuation |
     """
     if spec.decoding == "greedy":
         return None
-    with suppress(UserError):
+    with suppress(UserError):  # SQLite cannot build it as it stands: the next line tries once more
         return Continuation(schema, question)
-    with suppress(UserError):  # a schema of another dialect, as SQLite would write it
+    with suppress(UserError):  # a schema of another dialect, as SQLite would write it; if not that either, no rule
         return Continuation(render_ddl(parse_schema(schema)), question)
     return None
 
@@ -105,7 +105,7 @@ class SchemaConstraint(LogitsProcessor):
         names = rule.names(text)
         if names is None:
             return True
-        length = len(_LAST_WORD.search(text).group())  # type: ignore[union-attr]  # names() found this word
+        length = len(_LAST_WORD.search(text).group())  # names() found this word
         tail: list[int] = []
         while tokens and len(self._tokenizer.decode(tail).lstrip()) < length:
             tail.insert(0, tokens[len(tokens) - len(tail) - 1])

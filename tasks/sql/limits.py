@@ -15,7 +15,7 @@ from tasks.sql.guard import Status
 try:
     import resource
 except ImportError:  # not a POSIX system: the deadline and the caps on rows and bytes remain
-    resource = None  # type: ignore[assignment]
+    resource = None
 
 STRETCH = 10  # by how much a deadline may move on a machine that gives a process no time
 _SLOW = 0.0003  # seconds between two looks at the clock; some 0.00003 are usual

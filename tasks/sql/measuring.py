@@ -115,7 +115,7 @@ class _Process:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what the killed process had not read yet cannot be flushed
                 pipe.close()
         self._process.wait()
 

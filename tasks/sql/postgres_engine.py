@@ -108,7 +108,7 @@ class PostgresEngine(Engine):
                 yield cursor
             finally:
                 if not self._connection.closed:
-                    with contextlib.suppress(self._psycopg2.Error):
+                    with contextlib.suppress(self._psycopg2.Error):  # a broken connection is opened anew
                         self._connection.rollback()
 
     def _connect(self) -> Any:

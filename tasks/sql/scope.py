@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 _ALIAS = re.compile(r"[a-z]\d{0,2}")
 _AFTER_FROM = ("where", "group", "having", "order", "limit")  # in the order they must have
-_IN_FROM = frozenset("join left right full inner cross natural on using".split())  # noqa: SIM905
+_IN_FROM = frozenset({"join", "left", "right", "full", "inner", "cross", "natural", "on", "using"})
 _SETS = frozenset({"union", "intersect", "except"})
 
 

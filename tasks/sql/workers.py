@@ -117,7 +117,7 @@ class _Worker:
     def stop(self) -> None:
         self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what the killed process had not read yet cannot be flushed
                 pipe.close()
         self.process.wait()
         self.beat.close()

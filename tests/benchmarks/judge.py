@@ -63,7 +63,7 @@ def plain(jobs: list[Job]) -> None:
         connection.text_factory = lambda value: value.decode("utf-8", "replace")
         try:
             connection.executescript(job.schema + job.setup)
-            connection.execute(job.gold).fetchall() == connection.execute(job.prediction).fetchall()  # noqa: B015
+            bool(connection.execute(job.gold).fetchall() == connection.execute(job.prediction).fetchall())
         except sqlite3.Error:
             pass
         connection.close()

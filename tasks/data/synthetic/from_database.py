@@ -148,7 +148,7 @@ class _LiveDraw(Draw):
     """A draw whose checks run on the user's database, where values may be missing and names may repeat."""
 
     def __init__(self, place: _Place, rng: random.Random) -> None:
-        super().__init__(place.survey.database, place.filled, place.carried, rng)  # type: ignore[arg-type]
+        super().__init__(place.survey.database, place.filled, place.carried, rng)
         self.place = place
 
     def values(self, table: Table, column: Column) -> list:

@@ -159,7 +159,7 @@ def read_file(path: Path) -> tuple[SyntheticDatabase, ...]:
     return tuple(_database(f"{place}: database {name}", name, domain, tables) for name, tables in databases.items())
 
 
-class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
     """Strings only, and a key that stands twice in a mapping is an error instead of silently the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -230,14 +230,14 @@ def _column(place: str, name: str, text: Any, noun: str, rows: int, above: list[
     if (role in {"key", "flag"}) != (not detail):
         raise UserError(f"{place}: role {role} takes {'no detail' if detail else 'a detail after the label'}")
     if role in {"name", "category"}:
-        return Column(name, "TEXT", role, label, values=_values(place, role, detail, rows))  # type: ignore[arg-type]
+        return Column(name, "TEXT", role, label, values=_values(place, role, detail, rows))
     if not detail:
-        return Column(name, "INTEGER", role, label)  # type: ignore[arg-type]
+        return Column(name, "INTEGER", role, label)
     low, high, decimals = _range(place, detail)
     if role in {"year", "date"} and (decimals or not 1000 <= low <= high <= 2100):
         raise UserError(f"{place}: role {role} takes years, as in 2019..2024, not {detail}")
     type_ = "TEXT" if role in _TEXT_ROLES else "REAL" if decimals else "INTEGER"
-    return Column(name, type_, role, label, low=low, high=high, decimals=decimals)  # type: ignore[arg-type]
+    return Column(name, type_, role, label, low=low, high=high, decimals=decimals)
 
 
 def _reference(place: str, name: str, target: str, label: str, detail: str, above: list[Table]) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from fastapi.testclient import TestClient
@@ -80,8 +81,7 @@ class World:
         return Served(self.name, entry, writer)
 
     def start(self, **options):
-        head = lambda known: newest_entry(self.store, self.name, known)  # noqa: E731
-        self.engine = Engine(head, self.load, poll_seconds=0.02, **options)
+        self.engine = Engine(partial(newest_entry, self.store, self.name), self.load, poll_seconds=0.02, **options)
         self.engine.start()
         return self.engine
 

@@ -174,7 +174,7 @@ def test_text_formats(family, form):
 @pytest.mark.parametrize("form", ["chat", "request", "instruct", "evidence"])
 def test_rows_have_one_bos_and_teach_the_end(family, form):
     if family == "t5" and form in ("chat", "request"):
-        pytest.skip("no chat template")
+        pytest.skip("T5 has no chat template")
     tok = tokenizer(family)
     prompter = Prompter(PromptSpec(format=form, max_tokens=2000), tok)
     example = Example("a", "pub", "Which?", DDL, "SELECT town FROM pub")

@@ -188,7 +188,7 @@ def test_a_name_that_two_rows_share_is_never_asked_for(made: FromDatabase) -> No
 def test_pairs_are_read_back_by_a_file_source(tmp_path: Path, made: FromDatabase) -> None:
     write_examples(tmp_path / "shop.jsonl", made.examples)
     again = list(read_file(FileSource(path="shop.jsonl"), tmp_path))
-    assert [(e.id, e.question, e.sql, e.db_id) for e in again] == [  # type: ignore[union-attr]
+    assert [(e.id, e.question, e.sql, e.db_id) for e in again] == [
         (e.id, e.question, e.sql, e.db_id) for e in made.examples
     ]
     assert {t.name for t in parse_schema(made.examples[0].schema).tables} >= {"order", "Customer Group", "empty_one"}
