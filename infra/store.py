@@ -154,7 +154,9 @@ class LocalStore(Store):
     def fetch(self, key: str, target: Path) -> Path:
         if not self.exists(key):
             raise NotFound(f"the store has nothing under {key!r}")
-        shutil.copyfile(self.path(key), target)
+        part = target.with_name(f"{target.name}.part")  # whole or not at all: a resumed night takes what is there
+        shutil.copyfile(self.path(key), part)
+        part.replace(target)
         return target
 
     def get_tree(self, prefix: str, target: Path) -> Path:

@@ -100,7 +100,7 @@ def trusted(record: Feedback, reviewers: Mapping[str, str]) -> bool:
     token = reviewers.get(record.reviewer)
     if token is None:
         return False
-    return hmac.compare_digest(record.signature, _signature(record, token))
+    return hmac.compare_digest(record.signature.encode(), _signature(record, token).encode())
 
 
 def trusted_sql(record: Feedback, reviewers: Mapping[str, str]) -> str | None:

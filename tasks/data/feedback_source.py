@@ -89,7 +89,7 @@ def read_feedback_source(source: FeedbackSource) -> tuple[list[Example], Feedbac
     for key, record in read_feedback(store):
         if isinstance(record, str):
             account.unreadable[key] = record
-        elif any("\0" in text for text in (record.question, record.sql, record.corrected_sql, record.ddl)):
+        elif any("\0" in text for text in record.model_dump().values() if isinstance(text, str)):
             account.unreadable[key] = "a text holds a NUL byte"
         elif not trusted(record, reviewers):
             account.untrusted.append(key)

@@ -111,14 +111,13 @@ def _declared(type_: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as SQLite would hold it: numbers, text and NULL; anything else as text."""
+    """A value as SQLite would hold it: numbers and text, dates and UUIDs as text; anything else is left out (NULL)."""
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent >= 0 else float(value)
+        whole = value.is_finite() and value == value.to_integral_value() and value.as_tuple().exponent >= 0
+        return int(value) if whole else float(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (datetime.date, datetime.datetime, datetime.time)):
-        return str(value)
-    return str(value) if isinstance(value, uuid.UUID) else None
+    return str(value) if isinstance(value, (datetime.date, datetime.time, uuid.UUID)) else None
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ beside their rows; WikiSQL keeps the tables of `dev.jsonl` in `dev.tables.jsonl`
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -47,7 +48,7 @@ def companions(source: RowSource, name: str, place: Place, base: Path = Path()) 
     folder = _database_folder(source, name, place, base)
     if folder is not None:
         holder, path = folder
-        found += [(holder, file) for file in holder.files(f"{path.rstrip('/')}/**/*.sqlite")]
+        found += [(holder, file) for file in holder.files(f"{glob.escape(path.rstrip('/'))}/**/*.sqlite")]
     return found
 
 

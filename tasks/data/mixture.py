@@ -85,12 +85,14 @@ class Mixed:
         empty = [name for name, draws in self.draws.items() if draws.rows == 0]
         if empty:
             return f"source {empty[0]} has a weight but no training row: the others share its part"
+        if spec.max_rows is not None and len(self.rows) >= spec.max_rows:
+            return ""  # the recipe's own limit ended it, not a source that ran out
         name, most = max(self.draws.items(), key=lambda item: item[1].wanted_epochs, default=("", None))
         if most is None or most.wanted_epochs <= spec.max_repeat:
             return ""
         return (
             f"source {name} would be seen {most.wanted_epochs:.1f} times at its weight; the mixture ends at "
-            f"{most.epochs:.1f} and leaves {len(self.unused):,} rows of other sources unused: lower its weight or "
+            f"{most.epochs:.1f} and leaves {len(self.unused):,} rows unused: lower its weight or "
             "raise max_repeat"
         )
 

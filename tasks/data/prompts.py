@@ -82,14 +82,15 @@ class Prompter:
         parsed = parse_schema(schema)
         question, evidence = question.strip(), evidence.strip()
 
-        def text(candidate: Schema) -> str:
-            return self._text(render_schema(candidate, self.spec.look), question, evidence)
+        text = ""
 
         def fits(candidate: Schema) -> bool:
-            return self._length(text(candidate)) <= self.spec.max_tokens
+            nonlocal text  # what is tried last is what fits: it is not rendered twice
+            text = self._text(render_schema(candidate, self.spec.look), question, evidence)
+            return self._length(text) <= self.spec.max_tokens
 
-        fitted, dropped = fit_schema(parsed, f"{question}\n{evidence}", fits, keep)
-        return Rendered(text(fitted), dropped)
+        _, dropped = fit_schema(parsed, f"{question}\n{evidence}", fits, keep)
+        return Rendered(text, dropped)
 
     def _length(self, text: str) -> int:
         # A token is at least one character: short prompts need no second tokenisation.

@@ -130,6 +130,7 @@ def test_types_and_names_are_postgres_own(made: FromDatabase) -> None:
     assert '"Kind"' in text
     assert "NULLS" not in text
     flags = [e.sql for e in made.examples if e.tags["shape"] == "select_flag"]
+    assert flags
     assert all("insured = TRUE" in sql or "insured = FALSE" in sql for sql in flags)
     assert "seen TIMESTAMP" in made.examples[0].schema
     roles = {c.name: c.role for table in made.survey.database.tables for c in table.columns}
