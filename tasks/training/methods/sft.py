@@ -83,6 +83,11 @@ def train_sft(
             loss = torch.nn.functional.cross_entropy(logits.float(), labels[answer], reduction="sum")
             return loss / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
 
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            # The first step of a warm-up has a learning rate of zero: a stage of one step would learn nothing from it.
+            self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), num_training_steps - 1)
+            return super().create_scheduler(num_training_steps, optimizer)
+
     class Follow(TrainerCallback):
         """Marks whole checkpoints and reports progress."""
 

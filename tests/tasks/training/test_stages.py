@@ -210,6 +210,14 @@ def test_a_changed_stage_is_another_stage(trained: tuple[Path, TrainingJob], tin
     assert changed.stages[1].fingerprint != job.stages[1].fingerprint
 
 
+def test_a_stage_of_a_single_step_learns(tiny_model: Path, tmp_path: Path) -> None:
+    stage = {"name": "only", "data": {"max_samples": 4}, "global_batch": 4, "max_steps": 1}
+    job = plan(tiny_model, tmp_path, spec(stages=[stage]))
+    run_session(job, tmp_path)
+    (b,) = {name for name in weights(tmp_path / job.stages[0].folder) if "layers.0.self_attn.q_proj.lora_B" in name}
+    assert float(weights(tmp_path / job.stages[0].folder)[b].abs().max()) > 0
+
+
 def test_a_diverged_stage_is_a_failure(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.training.methods import sft
 
