@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.evaluate import load_scorecard
 from flows.night import Night
+from infra.errors import first_line
 from infra.refs import Ref
 
 SCHEMA_VERSION = 1
@@ -66,8 +67,7 @@ def planned(night: Night) -> dict[str, Any]:
 
 def failed(night: Night, error: BaseException) -> dict[str, Any]:
     """A night that an error ended; its finished steps are kept and the next run goes on behind them."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return _told(_document(night) | {"outcome": "failed", "reason": reason})
+    return _told(_document(night) | {"outcome": "failed", "reason": first_line(error)})
 
 
 def _document(night: Night) -> dict[str, Any]:

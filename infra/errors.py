@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says (a driver's own, where SQLAlchemy wraps it); its class when it is mute."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip() if lines else type(error).__name__
+
+
 class NightshiftError(Exception):
     """A failure with a message for a person; the command line prints it on one line and exits with `exit_code`."""
 

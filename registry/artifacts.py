@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from infra.errors import NightshiftError
+from infra.errors import NightshiftError, first_line
 from registry.releases import download_adapter
 from tasks.data.prompts import PromptSpec
 
@@ -31,7 +31,7 @@ def check_artifacts(name: str, version: str) -> None:
         try:
             files = download_adapter(name, version, Path(folder) / "adapter")
         except Exception as error:  # missing files are another error on every kind of storage
-            raise ArtifactsGone(f"the files of {about} cannot be fetched: {_first_line(error)}") from error
+            raise ArtifactsGone(f"the files of {about} cannot be fetched: {first_line(error)}") from error
         weights = sorted(files.rglob("*.safetensors"))
         if not weights:
             raise ArtifactsGone(f"{about} holds no .safetensors file")
@@ -42,7 +42,7 @@ def check_artifacts(name: str, version: str) -> None:
             for path in files.glob("*config.json"):
                 json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, ValidationError) as error:
-            raise ArtifactsGone(f"{about} cannot be loaded: {_first_line(error)}") from None
+            raise ArtifactsGone(f"{about} cannot be loaded: {first_line(error)}") from None
 
 
 def _check_safetensors(path: Path, about: str) -> None:
@@ -57,7 +57,3 @@ def _check_safetensors(path: Path, about: str) -> None:
             raise ArtifactsGone(f"{about}: {path.name} is no safetensors file") from None
     if 8 + length + end != size or end == 0:
         raise ArtifactsGone(f"{about}: {path.name} holds {size} bytes, its header says {8 + length + end}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -218,7 +218,7 @@ def _parquet(path: Path, told: str) -> Iterator[Record]:
                     cells = (None if value is _BROKEN else value for value in values)
                     yield Record(row, dict(zip(names, cells, strict=True)), "bad_utf8" if broken else "")
     except pa.ArrowException as error:
-        raise UserError(f"{told} is no readable Parquet file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{told} is no readable Parquet file: {first_line(error)}") from None
 
 
 _BROKEN = object()

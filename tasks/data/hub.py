@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from infra.hashing import fingerprint_of_folder
 from tasks.data.containers import Record
 from tasks.data.example import Example
@@ -66,8 +66,7 @@ def _rows(source: HubSource, base: Path) -> Iterator[dict[str, Any]]:
             )
         yield from found
     except (OSError, ValueError, RuntimeError) as error:  # DatasetNotFoundError and offline errors are among them
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"dataset {source.dataset} cannot be read: {problem}") from None
+        raise UserError(f"dataset {source.dataset} cannot be read: {first_line(error)}") from None
 
 
 def hub_digest(source: HubSource, base: Path = Path()) -> str:
@@ -82,8 +81,7 @@ def hub_digest(source: HubSource, base: Path = Path()) -> str:
     try:
         return str(HfApi().dataset_info(source.dataset, revision=source.revision).sha)
     except Exception as error:  # the hub's client raises whatever its transport raises
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"dataset {source.dataset}: its commit cannot be looked up ({problem}); "
+            f"dataset {source.dataset}: its commit cannot be looked up ({first_line(error)}); "
             "give a commit as revision, or a local folder"
         ) from None

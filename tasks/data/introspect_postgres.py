@@ -12,7 +12,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from tasks.data.introspect import ColumnFacts, ForeignKey, QueryFailed, TableFacts, quoted
 from tasks.sql.executor import Limits
 
@@ -36,14 +36,14 @@ class PostgresReader:
         try:
             self.engine = sqlalchemy.create_engine(parsed, pool_size=1, max_overflow=0)
         except (ImportError, SQLAlchemyError) as error:
-            raise UserError(f"no driver for {parsed.drivername}: {_first_line(error)}") from None
+            raise UserError(f"no driver for {parsed.drivername}: {first_line(error)}") from None
         sqlalchemy.event.listen(self.engine, "connect", self._prepare)
         try:
             with self.engine.connect() as connection:
                 self.found = self._tables(sqlalchemy.inspect(connection))
         except SQLAlchemyError as error:
             told = parsed.render_as_string(hide_password=True)
-            raise UserError(f"database {told} cannot be read: {_first_line(error)}") from None
+            raise UserError(f"database {told} cannot be read: {first_line(error)}") from None
 
     def _prepare(self, connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
@@ -92,7 +92,7 @@ class PostgresReader:
                 rows = asked.fetchmany(self.limits.rows + 1)
                 asked.close()
         except SQLAlchemyError as error:
-            raise QueryFailed(_first_line(error)) from None
+            raise QueryFailed(first_line(error)) from None
         if len(rows) > self.limits.rows:
             raise QueryFailed(f"more than {self.limits.rows:,} rows")
         return [tuple(_plain(value) for value in row) for row in rows]
@@ -118,8 +118,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value) if isinstance(value, (datetime.date, datetime.time, uuid.UUID)) else None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from tasks.data.containers import Record
 from tasks.data.example import Example
 from tasks.data.layouts import named_surroundings
@@ -101,4 +101,4 @@ def _from_environment(match: re.Match[str]) -> str:
 
 def _problem(error: Exception, url: str) -> str:
     """The first line of an error, without the url, which may hold a password."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0].replace(url, "the url")
+    return first_line(error).replace(url, "the url")

@@ -15,7 +15,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 
 # Sample values stand behind the statements: `-- values singer.country: 'France', 'Italy'` (tasks.data.values).
 _VALUES = re.compile(r"^-- values (?P<table>\S.*?)\.(?P<column>\S.*?): (?P<values>.+)$", re.MULTILINE)
@@ -79,7 +79,7 @@ def parse_schema(ddl: str, dialect: str = "sqlite") -> Schema:
     try:
         statements = sqlglot.parse(bare, read=dialect)
     except SqlglotError as error:
-        raise UserError(f"schema cannot be read as DDL: {str(error).splitlines()[0]}") from None
+        raise UserError(f"schema cannot be read as DDL: {first_line(error)}") from None
     tables = [
         _table(statement, values)
         for statement in statements

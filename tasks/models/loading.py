@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infra.errors import NightshiftError, UserError
+from infra.errors import NightshiftError, UserError, first_line
 from tasks.models.precision import Precision, choose_precision, probe_device
 
 
@@ -16,7 +16,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer in {folder}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"no tokenizer in {folder}: {first_line(error)}") from None
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -33,7 +33,7 @@ def load_base(folder: Path, precision: Precision | None = None) -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise UserError(f"model in {folder} cannot be loaded: {first_line(error)}") from None
     return model.to(device.kind)
 
 
@@ -46,4 +46,4 @@ def load_adapter(base: Any, folder: Path, name: str = "default", trainable: bool
     try:
         return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
     except (ValueError, RuntimeError, OSError) as error:
-        raise NightshiftError(f"adapter does not fit the base model: {str(error).splitlines()[0]}") from error
+        raise NightshiftError(f"adapter does not fit the base model: {first_line(error)}") from error

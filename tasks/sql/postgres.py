@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from tasks.sql.databases import Database
 from tasks.sql.executor import DEFAULT_LIMITS, Execution, Limits
 from tasks.sql.guard import Status
@@ -71,8 +71,7 @@ class Postgres(Database):
         try:
             return engine.raw_connection()
         except psycopg2.OperationalError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"database {self.name} cannot be reached: {reason}") from None
+            raise UserError(f"database {self.name} cannot be reached: {first_line(error)}") from None
 
     def schema(self) -> str:
         from sqlalchemy import inspect
