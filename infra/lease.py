@@ -2,15 +2,21 @@
 
 Holders form a chain `leases/<key>/<n>`: the newest entry holds. Taking over is a conditional create of the next one,
 so of several rivals exactly one succeeds, on S3 too. A holder writes a heartbeat; a lease is dead when its heartbeat
-is older than `stale_after` seconds, or at once when its process ran on this host and is gone.
+is older than `stale_after` seconds, or at once when its process ran here and no process has its id any more.
+
+Limits: heartbeats carry the writer's clock, so machines must agree on the time to well within `stale_after`; a holder
+that was stopped for longer than that (a suspended laptop) is not told that somebody else went on.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
 import time
+import uuid
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -19,6 +25,8 @@ from infra.errors import AlreadyExists, Busy, NotFound
 from infra.store import Store
 
 BEAT_SECONDS = 5.0
+
+log = logging.getLogger("nightshift.lease")
 
 
 class Lease:
@@ -41,13 +49,17 @@ class Lease:
         me = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "place": place_of_processes(),
             "started": _process_start(os.getpid()),
             "since": time.time(),
+            "id": uuid.uuid4().hex,
         }
         try:
             self.store.create_json(self._key(last + 1, "holder"), me)
         except AlreadyExists:
-            raise Busy(f"{self.name} was taken by another process this very moment; look again shortly") from None
+            # A create whose answer was lost is repeated by the S3 client and meets its own entry.
+            if self.store.read_json(self._key(last + 1, "holder")) != me:
+                raise Busy(f"{self.name} was taken by another process this very moment; look again shortly") from None
         self.number = last + 1
         self._beat()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
@@ -67,7 +79,10 @@ class Lease:
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            self._beat()
+            try:
+                self._beat()
+            except Exception as error:  # a store that is away for a moment must not end the heartbeat for good
+                log.warning("heartbeat of %s: %s", self.name, error)
 
     def _living(self, number: int) -> dict[str, object] | None:
         """The holder of lease `number` if it still holds, else None."""
@@ -78,8 +93,13 @@ class Lease:
             last_sign = self.store.read_json(self._key(number, "beat"))["at"]
         except NotFound:
             last_sign = holder["since"]
-        if holder["host"] == socket.gethostname():
-            return holder if _process_start(int(holder["pid"])) == holder["started"] else None
+        if holder.get("place") == place_of_processes():
+            started = _process_start(int(holder["pid"]))
+            if started is None:
+                return None
+            if started == holder["started"]:
+                return holder
+            # Another process with its id, or the same after the clock was set: its heartbeat tells.
         return holder if time.time() - last_sign < self.stale_after else None
 
     def _message(self, holder: dict[str, object]) -> str:
@@ -88,6 +108,24 @@ class Lease:
             f"this night ({self.name}) is already running: process {holder['pid']} on {holder['host']}, "
             f"for {minutes:.0f} min; it will finish by itself"
         )
+
+
+def place_of_processes() -> str:
+    """What has to be the same for process ids to mean the same: host, boot, and the container's own numbering of them.
+
+    A host name alone will not do: containers on the host's network share it and do not see each other's processes.
+    """
+    parts = [socket.gethostname()]
+    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(), _process_namespace):
+        try:
+            parts.append(read())
+        except OSError:  # not Linux: the host name is all there is
+            continue
+    return "/".join(parts)
+
+
+def _process_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
 
 
 def _process_start(pid: int) -> float | None:
