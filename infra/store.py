@@ -1,4 +1,4 @@
-"""The one store: a local folder or an S3 prefix behind the same seven verbs.
+"""The one store: a local folder or an S3 prefix behind the same eight verbs.
 
 `create` is the only conditional write and the base of the ledger and of leases: it succeeds for exactly one of
 several rivals (a hard link locally, `If-None-Match: *` on S3). Trees are written file by file and end with a
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from abc import ABC, abstractmethod
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from infra.errors import AlreadyExists, NotFound, UserError
 
@@ -51,7 +51,11 @@ class Store(ABC):
 
     @abstractmethod
     def fetch(self, key: str, target: Path) -> Path:
-        """Copy the bytes under `key` into the file `target`."""
+        """Copy the bytes under `key` into the file `target`, however large; raises NotFound."""
+
+    @abstractmethod
+    def put(self, key: str, source: Path) -> None:
+        """Write or replace `key` with the file `source`, however large; never held in memory as a whole."""
 
     def read_json(self, key: str) -> Any:
         """The JSON document under `key`."""
@@ -68,7 +72,7 @@ class Store(ABC):
     def put_tree(self, prefix: str, folder: Path, about: dict[str, Any] | None = None) -> None:
         """Store every file of `folder` below `prefix`, then the marker with `about` in it."""
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            self.write(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+            self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
         self.close_tree(prefix, about)
 
     def close_tree(self, prefix: str, about: dict[str, Any] | None = None) -> None:
@@ -117,22 +121,27 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"the store has nothing under {key!r}") from None
 
-    def _stage(self, key: str, data: bytes) -> tuple[Path, Path]:
+    def _stage(self, key: str, data: BinaryIO) -> tuple[Path, Path]:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
         with temporary.open("wb") as handle:
-            handle.write(data)
+            shutil.copyfileobj(data, handle, 1 << 20)
             handle.flush()
             os.fsync(handle.fileno())
         return temporary, path
 
     def write(self, key: str, data: bytes) -> None:
-        temporary, path = self._stage(key, data)
+        temporary, path = self._stage(key, BytesIO(data))
+        os.replace(temporary, path)
+
+    def put(self, key: str, source: Path) -> None:
+        with source.open("rb") as data:
+            temporary, path = self._stage(key, data)
         os.replace(temporary, path)
 
     def create(self, key: str, data: bytes) -> None:
-        temporary, path = self._stage(key, data)
+        temporary, path = self._stage(key, BytesIO(data))
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -186,6 +195,10 @@ class S3Store(Store):
     def write(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
 
+    def put(self, key: str, source: Path) -> None:
+        # In parts where it is large: one request takes 5 GB at most, which a fully trained model exceeds.
+        self.client.upload_file(str(source), self.bucket, self._key(key))
+
     def create(self, key: str, data: bytes) -> None:
         from botocore.exceptions import ClientError
 
@@ -219,10 +232,16 @@ class S3Store(Store):
         return sorted(item["Key"][start:] for page in pages for item in page.get("Contents", []))
 
     def fetch(self, key: str, target: Path) -> Path:
-        # Through a temporary name, so that an interrupted download is never taken for the file.
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as handle:
-            handle.write(self.read(key))
-        os.replace(handle.name, target)
+        from botocore.exceptions import ClientError
+
+        part = target.with_name(f"{target.name}.part")  # an interrupted download is never taken for the file
+        try:
+            self.client.download_file(self.bucket, self._key(key), str(part))
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                raise NotFound(f"the store has nothing under {key!r}") from None
+            raise
+        part.replace(target)
         return target
 
 

@@ -35,7 +35,7 @@ def _keep(store: Store, file: Path, db_id: str) -> str:
     try:
         key = f"databases/{sha256_of_file(file)}.sqlite"
         if not store.exists(key):
-            store.write(key, file.read_bytes())
+            store.put(key, file)
     except OSError as error:
         raise UserError(f"database {db_id}: {file} cannot be read: {error.strerror or error}") from None
     return key

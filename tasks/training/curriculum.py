@@ -88,7 +88,7 @@ def keep_stage(stage: StageJob, store: Store, work: Path) -> StageResult:
     assert result is not None, "only a finished stage is kept"
     if not store.has_tree(stage_key(stage.fingerprint)):
         for path in sorted((folder / ADAPTER).iterdir()):
-            store.write(f"{stage_key(stage.fingerprint)}/{ADAPTER}/{path.name}", path.read_bytes())
+            store.put(f"{stage_key(stage.fingerprint)}/{ADAPTER}/{path.name}", path)
         store.write(f"{stage_key(stage.fingerprint)}/{STAGE_MARKER}", (folder / STAGE_MARKER).read_bytes())
         store.close_tree(stage_key(stage.fingerprint), {"name": stage.spec.name})
     return result

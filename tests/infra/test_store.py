@@ -74,6 +74,21 @@ def test_a_tree_counts_only_when_closed(store: Store, tmp_path: Path) -> None:
     assert (fetched / "sub" / "y.txt").read_text() == "y"
 
 
+def test_a_file_larger_than_a_part_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
+    """Nine megabytes: one more than boto3 sends in one piece."""
+    source = tmp_path / "model.safetensors"
+    source.write_bytes(b"0123456789abcdef" * (9 << 16))
+    store.put("models/model.safetensors", source)
+    found = store.fetch("models/model.safetensors", tmp_path / "fetched")
+    assert found.read_bytes() == source.read_bytes()
+
+
+def test_what_is_not_there_cannot_be_fetched_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="models/none"):
+        store.fetch("models/none", tmp_path / "fetched")
+    assert list(tmp_path.glob("fetched*")) == []
+
+
 def test_listing_and_deleting(store: Store) -> None:
     for key in ("n/1", "n/2", "nn/3"):
         store.write(key, b"")
