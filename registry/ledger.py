@@ -2,7 +2,7 @@
 
 One entry is one key of the store, created conditionally: of several rivals for a number exactly one succeeds, without
 a lock. Entries are chained by sha256, so that a changed, missing or reordered entry is found by whoever reads next.
-Limits: the chain cannot show that its newest entries were cut off; `registry.promotion` compares its length with what
+Limits: the chain cannot show that its newest entries were cut off; `registry.projection` compares its length with what
 MLflow was last told.
 """
 
@@ -151,7 +151,10 @@ class Ledger:
         try:
             self.store.create_json(self.key(entry.number), entry.model_dump(mode="json"))
         except AlreadyExists:
-            raise self._stale(self.head()) from None
+            # A create whose answer was lost is repeated by the S3 client and meets its own entry; that one counts.
+            entries = self.entries()
+            if entry not in entries:
+                raise self._stale(entries[-1] if entries else None) from None
         return entry
 
     def _stale(self, head: LedgerEntry | None) -> StalePromotion:

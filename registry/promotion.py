@@ -62,7 +62,7 @@ def promote(
             night=verdict.night,
         )
     except StalePromotion:
-        # A create whose answer was lost is repeated by the S3 client and meets its own entry; that one counts.
+        # Two who carry out the same decision at once meet here: the entry is there, whoever of them wrote it.
         entry = ledger.head()
         if entry is None or entry.verdict_seal != verdict.sealed:
             raise

@@ -127,6 +127,21 @@ def test_a_foreign_file_is_an_error(three):
         three.verify()
 
 
+class LosesAnswers(LocalStore):
+    """What the S3 client does when the answer to a create is lost: it asks again and is told that the key exists."""
+
+    def create(self, key, data):
+        super().create(key, data)
+        super().create(key, data)
+
+
+def test_an_entry_whose_answer_was_lost_is_made_and_not_a_defeat(tmp_path):
+    ledger = Ledger(LosesAnswers(tmp_path), "sql")
+    first = add(ledger, "1", None)
+    assert ledger.head() == first
+    assert add(ledger, "2", first).number == 2
+
+
 def attempt(ledger, barrier, after, actor):
     barrier.wait(30)
     try:
