@@ -11,12 +11,9 @@ and after `REFUSALS` refused ends it may end as it stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
-
-import torch
-from transformers import LogitsProcessor
 
 from infra.errors import UserError
 from tasks.data.prompts import PromptSpec
@@ -43,10 +40,10 @@ def continuation(spec: PromptSpec, schema: str, question: str) -> Continuation |
     return None
 
 
-class SchemaConstraint(LogitsProcessor):
-    """Keeps every row of a batch within its rule; a row whose rule is None is decoded greedily.
+class SchemaConstraint:
+    """The next tokens of answers, each kept within its own rule; an answer whose rule is None is decoded greedily.
 
-    `start` is the prompt's width in tokens, `ends` are the tokens that end an answer; `complete` says whether a text
+    `rules` are numbered as the prompts are, `ends` are the tokens that end an answer; `complete` says whether a text
     holds a whole statement.
     """
 
@@ -54,38 +51,40 @@ class SchemaConstraint(LogitsProcessor):
         self,
         rules: Sequence[Continuation | None],
         tokenizer: Any,
-        start: int,
-        ends: Sequence[int],
+        ends: Collection[int],
         complete: Callable[[str], bool],
     ) -> None:
         self._rules = list(rules)
-        self._tokenizer, self._start, self._ends, self._complete = tokenizer, start, frozenset(ends), complete
+        self._tokenizer, self._ends, self._complete = tokenizer, ends, complete
         self._refused = [0] * len(rules)
         self._encoded: dict[str, list[int]] = {}
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def choose(self, rows: Sequence[int], answers: Sequence[list[int]], scores: Any) -> list[int]:
+        """The next token for the prompts `rows`, which have `answers` so far; `scores` is (rows, vocabulary)."""
+        if all(self._rules[row] is None for row in rows):
+            return scores.argmax(dim=-1).tolist()
         best = scores.topk(min(CANDIDATES[0], scores.shape[-1]), dim=-1).indices.tolist()
-        answers = input_ids[:, self._start :].tolist()
-        for row, rule in enumerate(self._rules):
-            if rule is None:
-                continue
-            if not self._ends.isdisjoint(answers[row]):
-                self._rules[row] = None
-                continue
-            token = self._first_allowed(row, rule, answers[row], best[row])
-            if token is None:
-                more = scores[row].topk(min(CANDIDATES[1], scores.shape[-1])).indices[len(best[row]) :].tolist()
-                token = self._first_allowed(row, rule, answers[row], more)
-            if token is None:
-                self._rules[row] = None
-            elif token != best[row][0]:
-                scores[row, token] = scores[row, best[row][0]] + 1
-        return scores
+        return [self._token(*each) for each in zip(rows, answers, best, scores, strict=True)]
 
-    def _first_allowed(self, row: int, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
-        for place, token in enumerate(candidates):
+    def _token(self, row: int, answer: list[int], best: list[int], scores: Any) -> int:
+        rule = self._rules[row]
+        if rule is None:
+            return best[0]
+        if best[0] in self._ends and not rule.completes(self._tokenizer.decode(answer)) and self._gives_up(row):
+            return best[0]
+        token = self._first_allowed(rule, answer, best)
+        if token is None:
+            more = scores.topk(min(CANDIDATES[1], len(scores))).indices[len(best) :].tolist()
+            token = self._first_allowed(rule, answer, more)
+        if token is None:
+            self._rules[row] = None
+            return best[0]
+        return token
+
+    def _first_allowed(self, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
+        for token in candidates:
             if token in self._ends:
-                if rule.completes(self._tokenizer.decode(answer)) or (place == 0 and self._gives_up(row)):
+                if rule.completes(self._tokenizer.decode(answer)):
                     return token
                 continue
             tokens = [*answer, token]

@@ -1,7 +1,9 @@
-"""Batched greedy generation, longest prompts first, left-padded; stops a row when its SQL statement is complete.
+"""Batched greedy generation: shared prefixes, rows that are done leave the batch, each stops when its SQL is complete.
 
-Rows are sorted by length so that a batch carries little padding, and returned in the order given. Decoding is greedy:
-a scorecard must not depend on chance. Reference for left padding: transformers documentation, "Padding side".
+Decoding is greedy: a scorecard must not depend on chance. The loop is our own where `transformers.generate` would do,
+because that one reads every prompt whole and keeps rows that have ended until the last one ends: together more than
+half of the time (`python -m tests.benchmarks.generation`). Prompts are padded on the left (transformers documentation,
+"Padding side"), and between a shared prefix and its rest; padding is masked and does not count as a position.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.models.batching import Batch, plan_batches
 from tasks.sql.continuation import Continuation
+
+_KEPT = 0.85  # a batch is made smaller when no more than this share of its rows goes on: copying the cache costs time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,77 +65,105 @@ def generate(
     answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none. The model is put
     into evaluation mode; `progress(done, total)` is called after every batch.
     """
-    import torch
-    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-
     from tasks.models.decoding import SchemaConstraint
 
-    device = next(model.parameters()).device
-    stops = torch.tensor(
-        [";" in token or "`" in token for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
-    )
+    ends = frozenset(ends) or frozenset([tokenizer.eos_token_id])
+    chooser = SchemaConstraint(rules or [None] * len(prompts), tokenizer, ends, complete=statement_is_complete)
+    marks = {i for i, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) if _may_end(token)}
 
-    class StatementEnd(StoppingCriteria):
-        """Ends a row once its statement is complete; texts are decoded only where a candidate token appears."""
+    def is_done(answer: list[int]) -> bool:
+        # Texts are decoded only where the last token may have completed a statement.
+        return answer[-1] in ends or (answer[-1] in marks and statement_is_complete(tokenizer.decode(answer)))
 
-        def __init__(self, start: int) -> None:
-            self.start = start
-
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-            done = stops[input_ids[:, -1].cpu()]
-            for row in torch.nonzero(done).flatten().tolist():
-                done[row] = statement_is_complete(tokenizer.decode(input_ids[row, self.start :]))
-            return done.to(input_ids.device)
-
-    ends = list(ends) or [tokenizer.eos_token_id]
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-    )
     model.eval()
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     results: dict[int, Generation] = {}
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
-        encoded = tokenizer(
-            [prompts[i] for i in rows],
-            add_special_tokens=False,
-            padding=True,
-            return_tensors="pt",
-            return_token_type_ids=False,
-        )
-        encoded = {key: value.to(device) for key, value in encoded.items()}
-        width = encoded["input_ids"].shape[1]
-        processors = LogitsProcessorList()
-        if rules is not None:
-            held = [rules[i] for i in rows]
-            processors.append(SchemaConstraint(held, tokenizer, width, ends, complete=statement_is_complete))
+    for batch in plan_batches(encoded, batch_size):
         started = time.perf_counter()
-        with torch.inference_mode():
-            output = model.generate(
-                **encoded,
-                generation_config=config,
-                logits_processor=processors,
-                stopping_criteria=StoppingCriteriaList([StatementEnd(width)]),
-            )
-        seconds = (time.perf_counter() - started) / len(rows)
-        for i, ids in zip(rows, output[:, width:].tolist(), strict=True):
-            tokens = _length(ids, ends, tokenizer.pad_token_id)
-            text = tokenizer.decode(ids[:tokens], skip_special_tokens=True)
-            results[i] = Generation(text, tokens, seconds)
+        answers = _answers(model, tokenizer.pad_token_id, batch, max_new_tokens, chooser.choose, is_done)
+        seconds = (time.perf_counter() - started) / len(batch.rows)
+        for row, ids in zip(batch.rows, answers, strict=True):
+            results[row] = Generation(tokenizer.decode(ids, skip_special_tokens=True), len(ids), seconds)
         if progress is not None:
             progress(len(results), len(prompts))
-    return [results[i] for i in range(len(prompts))]
+    return [results[row] for row in range(len(prompts))]
 
 
-def _length(ids: list[int], ends: Sequence[int], pad: int) -> int:
-    """Number of generated tokens, the end token included, padding after it excluded."""
-    for i, token in enumerate(ids):
-        if token in ends:
-            return i + 1
-        if token == pad:
-            return i
-    return len(ids)
+def _may_end(token: str | None) -> bool:
+    return token is not None and (";" in token or "`" in token)
+
+
+def _answers(
+    model: Any,
+    pad: int,
+    batch: Batch,
+    max_new_tokens: int,
+    choose: Callable[[Sequence[int], Sequence[list[int]], Any], list[int]],
+    is_done: Callable[[list[int]], bool],
+) -> list[list[int]]:
+    """The new tokens of every row of `batch`, the end token included."""
+    import torch
+
+    answers: list[list[int]] = [[] for _ in batch.rows]
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        scores, cache, mask = _read(model, pad, batch, device)
+        held = list(range(len(batch.rows)))  # the rows that the cache holds, in its order
+        live = set(held)
+        for step in range(max_new_tokens):
+            places = [place for place, row in enumerate(held) if row in live]
+            rows = [held[place] for place in places]
+            chosen = choose([batch.rows[row] for row in rows], [answers[row] for row in rows], scores[places])
+            for row, token in zip(rows, chosen, strict=True):
+                answers[row].append(token)
+            live = {row for row in rows if not is_done(answers[row])}
+            if not live or step + 1 == max_new_tokens:
+                break
+            if len(live) <= _KEPT * len(held):
+                kept = torch.tensor([place for place, row in enumerate(held) if row in live], device=device)
+                cache.batch_select_indices(kept)
+                mask, held = mask[kept], [row for row in held if row in live]
+            mask = torch.cat([mask, mask.new_ones(len(held), 1)], dim=1)
+            last = torch.tensor([[answers[row][-1]] for row in held], device=device)
+            scores = _forward(model, last, mask, cache).logits[:, -1]
+    return answers
+
+
+def _read(model: Any, pad: int, batch: Batch, device: Any) -> tuple[Any, Any, Any]:
+    """Read the prompts: the scores of each row's first new token, the cache, and the mask over what was read."""
+    import torch
+
+    cache, before = None, torch.zeros(len(batch.rows), 0, dtype=torch.long, device=device)
+    if any(batch.prefixes):
+        ids, mask = _padded(batch.prefixes, pad, device)
+        cache = _forward(model, ids, mask, None).past_key_values
+        group = torch.tensor(batch.group, device=device)
+        cache.batch_select_indices(group)
+        before = mask[group]
+    ids, mask = _padded(batch.rests, pad, device)
+    mask = torch.cat([before, mask], dim=1)
+    output = _forward(model, ids, mask, cache)
+    return output.logits[:, -1], output.past_key_values, mask
+
+
+def _forward(model: Any, ids: Any, mask: Any, cache: Any) -> Any:
+    """One pass over `ids` (batch, new); `mask` (batch, read and new) is 0 at padding, which has no position."""
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    return model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+
+
+def _padded(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """Token ids and mask of rows padded on the left: tensors (rows, longest)."""
+    import torch
+
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
