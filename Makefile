@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 retrain: setup
+	@$(BIN)/nightshift fetch $(RECIPE)
 	@$(BIN)/nightshift retrain $(RECIPE)
 
 test: setup

@@ -1,8 +1,9 @@
-"""Commands that use a model: ask."""
+"""Commands that need a model: fetch, ask."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -10,7 +11,34 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
+    app.command()(fetch)
     app.command()(ask)
+
+
+def fetch(
+    recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a .yaml file.")] = "quickstart",
+    as_json: Annotated[bool, typer.Option("--json", help="Print where the model lies, as JSON.")] = False,
+) -> None:
+    """Get a recipe's base model now, so that no night waits for it: downloaded, checked, converted, cached.
+
+    Example: nightshift fetch quickstart
+    """
+    from flows.cli.connect import quiet_model
+    from flows.cli.show import progress_bars
+    from flows.recipe import check_recipe, load_recipe
+    from infra.progress import emit
+    from infra.settings import load_settings
+    from tasks.models.resolve import resolve_model
+
+    wanted = load_recipe(recipe)
+    check_recipe(wanted)
+    quiet_model()
+    with progress_bars(enabled=sys.stderr.isatty()):
+        model = resolve_model(wanted.model, load_settings().models_path, say=lambda text: emit("model", text))
+    if as_json:
+        print(json.dumps({"model": wanted.model, "path": str(model.path), "fingerprint": model.fingerprint}, indent=2))
+    else:
+        print(f"{model.ref.label}: {model.path}")
 
 
 def ask(

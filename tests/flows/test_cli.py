@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    for command in (*commands, "compare", "generate", "profile", "serve", "feedback"):
+    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch"):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 
@@ -57,6 +58,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["generate", "--database", "x.sqlite", "--out", "nowhere/pairs.jsonl"], "no folder nowhere"),
         (["profile", "missing.jsonl", "--json"], "missing.jsonl"),
         (["profile", "missing.jsonl"], "--out report.html"),
+        (["fetch", "nope"], "no recipe 'nope'"),
         (["promote", "1"], "needs --approve"),
         (["retrain", "--nonsense"], "--nonsense"),
     ],
@@ -71,6 +73,16 @@ def test_mistakes_are_one_clear_line_and_leave_nothing(tmp_path: Path, arguments
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (tmp_path / ".nightshift").exists()
     assert time.monotonic() - started < 30
+
+
+def test_a_model_is_fetched_before_any_night(tmp_path: Path) -> None:
+    done = run("fetch", "tiny", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / json.loads(done.stdout)["path"]
+    assert (folder / "model.safetensors").is_file()
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert str(folder) in run("fetch", "tiny", cwd=tmp_path).stdout
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
