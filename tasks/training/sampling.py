@@ -1,8 +1,8 @@
 """Which rows a stage trains on: a difficulty filter, a sample, and a replay of what earlier stages taught.
 
-Deterministic: rows are ordered by a hash of seed and id, so the same rows are drawn on any machine and adding rows
-changes a sample as little as possible. Rows are drawn several of one schema at a time (`share_prefix`), because rows of
-one schema share its tokens in a training sequence.
+Deterministic: rows are ordered by a hash of seed and id, so the same rows are drawn on any machine. Rows are drawn
+several of one schema at a time (`share_prefix`), because rows of one schema share its tokens in a training sequence;
+rows added to a schema may so change which of its rows are drawn together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _shuffled(examples: Sequence[Example], salt: str) -> list[Example]:
 
 
 def _drawn(examples: Sequence[Example], salt: str, together: int) -> list[Example]:
-    """The examples in random order, `together` of one schema at a time; incomplete lots come last."""
+    """The examples in random order, in lots of `together` over one schema; what a schema has left is a smaller lot."""
     waiting: dict[str, list[Example]] = defaultdict(list)
     lots = []
     for example in _shuffled(examples, salt):
@@ -29,9 +29,10 @@ def _drawn(examples: Sequence[Example], salt: str, together: int) -> list[Exampl
         lot.append(example)
         if len(lot) == together:
             lots.append(waiting.pop(example.schema))
-    # In the order of their first rows' turn: a lot is complete the sooner the larger its schema, which is no order.
+    lots += waiting.values()
+    # Not in the order they were completed, which favours large schemas: in one of their own.
     lots.sort(key=lambda lot: hashlib.sha256(f"{salt}|lot|{lot[0].id}".encode()).digest())
-    return [example for lot in [*lots, *waiting.values()] for example in lot]
+    return [example for lot in lots for example in lot]
 
 
 def stage_rows(spec: TrainingSpec, index: int, train: Sequence[Example]) -> list[Example]:

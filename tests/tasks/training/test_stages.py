@@ -230,7 +230,7 @@ def test_a_diverged_stage_is_a_failure(tiny_model: Path, tmp_path: Path, monkeyp
 
 
 def test_rows_of_one_schema_are_drawn_together_so_that_they_share_a_sequence() -> None:
-    wide = [replace(e, schema=f"CREATE TABLE t{i % 20} (a INT)", difficulty="easy") for i, e in enumerate(rows(200))]
+    wide = [replace(e, schema=f"CREATE TABLE t{i % 20} (a INT)", difficulty="easy") for i, e in enumerate(rows(160))]
     training = spec(share_prefix=4)
     training = training.model_copy(
         update={"stages": (training.stages[0].model_copy(update={"data": StageData(max_samples=24)}),)}
@@ -240,3 +240,13 @@ def test_rows_of_one_schema_are_drawn_together_so_that_they_share_a_sequence() -
     groups = group_rows([{"schema": e.schema} for e in drawn], 4)
     assert [len(group) for group in groups] == [4] * 6
     assert len({e.schema for e in drawn}) > 1
+
+
+def test_schemas_with_few_rows_are_drawn_as_often_as_their_rows_count() -> None:
+    small = [replace(e, schema=f"CREATE TABLE s{i // 2} (a INT)", difficulty="easy") for i, e in enumerate(rows(200))]
+    large = [
+        replace(e, id=f"l{e.id}", schema=f"CREATE TABLE l{i % 10} (a INT)", difficulty="easy")
+        for i, e in enumerate(rows(200))
+    ]
+    drawn = stage_rows(spec(share_prefix=4, stages=[{"name": "only", "data": {"max_samples": 200}}]), 0, small + large)
+    assert 70 <= sum(" s" in e.schema for e in drawn) <= 130
