@@ -79,7 +79,7 @@ def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = 
     store = settings.open_store()
     sources, model = check_recipe(recipe)
     code = code_version(CODE, LIBRARIES)
-    key = fingerprint([recipe.content(), sources, model, code])
+    key = fingerprint([recipe.identity(), sources, model, code])
     attempt = 1
 
     def night() -> Night:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import UserError
+from infra.spec import InfraSpec
 from registry.approval import Approval
 from registry.gates import Gate
 from tasks.data.prompts import PromptSpec
@@ -62,6 +63,7 @@ class Recipe(_Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     gates: tuple[Gate, ...] = Field(min_length=1, description="all must pass before an adapter goes to Production")
     release: ReleaseSpec
+    infra: InfraSpec = InfraSpec()
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -72,6 +74,10 @@ class Recipe(_Spec):
     def content(self) -> dict[str, Any]:
         """The resolved recipe as plain JSON."""
         return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What of the recipe makes a night: all but where it runs."""
+        return self.model_dump(mode="json", exclude={"infra"})
 
 
 def builtin_recipes() -> dict[str, Path]:

@@ -16,6 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
+from flows.dispatch import run_step
 from flows.evaluate import evaluate
 from flows.night import FINAL, Night, freeze, is_final, plan_night
 from flows.outcome import failed, nothing_new, planned, summarise
@@ -80,7 +81,7 @@ def retrain(
 def run_steps(night: Night) -> dict[str, Any]:
     """Every step in turn; data that break their contract end the night before any training."""
     for name, step in STEPS:
-        step(night.id)
+        run_step(night, name, step)
         if name == "prepare" and not (night.outcome("prepare") or {})["accepted"]:
             break
     return summarise(night)

@@ -10,10 +10,13 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.errors import UserError
 from infra.store import Store, open_store
+
+SHORTEST_PASSWORD = 12  # MLflow's server refuses shorter ones
 
 
 class Settings(BaseSettings):
@@ -33,6 +36,32 @@ class Settings(BaseSettings):
         "flag", description="what `check` and `status` do about a version set to Production without a passed verdict"
     )
     models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
+    dispatch: Literal["here", "pools"] = Field(
+        "here",
+        description="where a night's steps run: in the night's own process, or each on the pool its recipe names",
+    )
+    auth: SecretStr = Field(
+        SecretStr(""), description="user:password of the Prefect and the MLflow server, for `up` and for every client"
+    )
+
+    @field_validator("auth")
+    @classmethod
+    def _check_auth(cls, value: SecretStr) -> SecretStr:
+        user, sign, password = value.get_secret_value().partition(":")
+        if value.get_secret_value() and (not user or not sign or len(password) < SHORTEST_PASSWORD):
+            raise UserError(f"NIGHTSHIFT_AUTH is user:password, the password of {SHORTEST_PASSWORD} characters or more")
+        return value
+
+    def client_environment(self) -> dict[str, str]:
+        """What the clients of both servers read to sign in; empty without `auth`."""
+        user, _, password = (auth := self.auth.get_secret_value()).partition(":")
+        if not auth:
+            return {}
+        return {
+            "PREFECT_API_AUTH_STRING": auth,
+            "MLFLOW_TRACKING_USERNAME": user,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        }
 
     @property
     def root(self) -> Path:
@@ -94,6 +123,7 @@ def apply_environment(settings: Settings, quiet: bool = True) -> None:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "GIT_PYTHON_REFRESH": "quiet",
+        **settings.client_environment(),
     }
     if quiet:
         defaults |= {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_ENABLED": "true"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,16 @@ def wait_for_port(port: int, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+def stop_server(server: subprocess.Popen[bytes], gently: int = signal.SIGTERM, seconds: float = 20) -> None:
+    """Ask a server to end, and end it when it has not within `seconds`."""
+    server.send_signal(gently)
+    try:
+        server.wait(seconds)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
 @contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
     """An S3 server (moto's) without a bucket: the environment that points to it."""
@@ -47,8 +58,7 @@ def s3_server() -> Iterator[dict[str, str]]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
     finally:
-        server.terminate()
-        server.wait()
+        stop_server(server)
 
 
 @contextmanager

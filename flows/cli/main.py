@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, feedback, generate, models, nights, profile, releases, scores, serve, watch
+from flows.cli import data, feedback, generate, models, nights, profile, releases, scores, serve, stack, watch
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ watch.register(app)
 models.register(app)
 feedback.register(app)
 serve.register(app)
+stack.register(app)
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.errors import UserError
+from infra.network import is_loopback
 from tasks.data.feedback import SHORTEST_TOKEN, reviewers_from_environment
 
 TOKEN = "NIGHTSHIFT_SERVE_TOKEN"
@@ -31,17 +31,6 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    name = host.strip("[]").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port, s3_server, wait_for_port
+from tests.servers import free_port, s3_server, stop_server, wait_for_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +66,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_for_port(port)
         yield f"postgresql+psycopg2://nightshift@127.0.0.1:{port}"
     finally:
-        server.terminate()
-        server.wait()
+        # SIGINT is a fast shutdown; SIGTERM would wait for this process's own pooled connections, which stay open.
+        stop_server(server, signal.SIGINT)
         shutil.rmtree(folder, ignore_errors=True)
 
 

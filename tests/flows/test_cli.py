@@ -37,7 +37,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch"):
+    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "webhook"):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 

@@ -1,0 +1,123 @@
+"""Processes that outlive the command which started them: noted by id and start time, and ended by those alone.
+
+A process id is used again by the system, so the start time belongs to a process's name here; nothing is ever looked up
+or ended by what it is called. Limits: one machine; a process that leaves its parents behind (a daemon) is not followed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that was started: `started` is the system's start time of `pid`, `log` where its output goes."""
+
+    name: str
+    pid: int
+    started: float
+    command: tuple[str, ...]
+    log: str
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The process while it lives, else None; another one with the same id is not it.
+
+        Two seconds of difference are allowed: the system counts from its boot, whose time moves as the clock is set.
+        """
+        try:
+            process = psutil.Process(self.pid)
+            alive = abs(process.create_time() - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return None
+        return process if alive else None
+
+
+def start(folder: Path, name: str, command: Sequence[str], environment: Mapping[str, str], work: Path) -> Running:
+    """Start `command` in a session of its own and note it in `folder`; its output goes to `folder/name.log`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    # A shell hands an ignored SIGINT on to what it runs in the background; Prefect's worker ends by that signal.
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                command, env=dict(environment), cwd=work, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True,
+            )  # fmt: skip
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    running = Running(name, process.pid, psutil.Process(process.pid).create_time(), tuple(command), str(log))
+    note = folder / f"{name}.json"
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps(asdict(running), indent=2))
+    os.replace(part, note)
+    return running
+
+
+def noted(folder: Path) -> dict[str, Running]:
+    """Every process noted in `folder`, alive or not, by name."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        note = json.loads(path.read_text())
+        found[note["name"]] = Running(**note | {"command": tuple(note["command"])})
+    return found
+
+
+def stop(folder: Path, running: Sequence[Running], seconds: float = 15) -> list[str]:
+    """End the processes and everything they started, in the order given; returns the names of those that lived.
+
+    First SIGTERM to each; whatever of them and of their descendants is left after `seconds` is killed.
+    """
+    lived = []
+    for one in running:
+        process = one.process
+        if process is not None:
+            lived.append(one.name)
+            _end(process, seconds)
+        (folder / f"{one.name}.json").unlink(missing_ok=True)
+    return lived
+
+
+def _end(process: psutil.Process, seconds: float) -> None:
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.NoSuchProcess:
+        return
+    psutil.wait_procs([process], timeout=seconds)
+    for signal_all in (psutil.Process.terminate, psutil.Process.kill):
+        _, left = psutil.wait_procs(family, timeout=0)
+        for member in left:
+            try:
+                signal_all(member)  # psutil compares the start time, so that no stranger with the same id is hit
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=5)
+
+
+def wait_until(ready: Mapping[str, Callable[[], bool]], running: Mapping[str, Running], seconds: float) -> list[str]:
+    """Wait until every check in `ready` (name -> callable giving a bool) holds; names of those that did not in time.
+
+    A process that ends while it is waited for ends the waiting at once.
+    """
+    deadline, missing = time.monotonic() + seconds, dict(ready)
+    while missing:
+        missing = {name: check for name, check in missing.items() if not check()}
+        dead = any(name in running and running[name].process is None for name in missing)
+        if not missing or dead or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    return list(missing)
