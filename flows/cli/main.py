@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.cli import data, feedback, generate, models, nights, profile, releases, scores, serve, stack, watch
+from flows.cli import data, deploy, feedback, generate, models, nights, profile, releases, scores, serve, stack, watch
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ models.register(app)
 feedback.register(app)
 serve.register(app)
 stack.register(app)
+deploy.register(app)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "webhook"):
+    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "webhook", "deploy"):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 
@@ -60,6 +60,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["profile", "missing.jsonl"], "--out report.html"),
         (["fetch", "nope"], "no recipe 'nope'"),
         (["promote", "1"], "needs --approve"),
+        (["deploy"], "PREFECT_API_URL"),
         (["retrain", "--nonsense"], "--nonsense"),
     ],
 )
