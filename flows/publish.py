@@ -16,6 +16,7 @@ from flows.night import Night
 from infra import tracking
 from infra.progress import emit
 from infra.refs import Ref
+from registry.curve import keep_point, read_curve
 from tasks.evaluation.report import ReportData, render_report
 
 
@@ -26,7 +27,10 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
     The night's MLflow run also gets its dataset as input and the headline metrics of every model.
     """
     emit("report", "writing the report")
-    html = render_report(report_data(night, outcome))
+    data = report_data(night, outcome)
+    if data.version is not None and (card := data.scorecards.get("challenger")) is not None:
+        keep_point(night.store, data.release, data.version, data.created, card)
+    html = render_report(data.model_copy(update={"nights": read_curve(night.store, data.release)}))
     night.store.write(f"nights/{night.id}/report.html", html.encode())
     path = night.settings.root / "reports" / f"{night.recipe.name}-{night.id}.html"
     path.parent.mkdir(parents=True, exist_ok=True)

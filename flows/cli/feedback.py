@@ -93,11 +93,11 @@ def _list(settings: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    from flows.cli.show import table
+    from flows.cli.show import minute, table
 
     columns = ("time", "database", "question", "verdict", "reviewer", "trusted")
     shown = [
-        (r["time"], r["db_id"], r["question"], r["verdict"], r["reviewer"], "yes" if r["trusted"] else "no")
+        (minute(r["time"]), r["db_id"], r["question"], r["verdict"], r["reviewer"], "yes" if r["trusted"] else "no")
         if "problem" not in r
         else (r["key"], "", r["problem"], "unreadable", "", "no")
         for r in rows

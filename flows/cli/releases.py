@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -48,21 +49,23 @@ def releases(
     if as_json:
         print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
-    from flows.cli.show import table
+    from flows.cli.show import minute, table
 
-    shown = [
-        (
-            row.name,
-            row.version,
-            ", ".join(row.aliases),
-            row.stage,
-            row.verdict,
-            f"{row.metrics['execution_accuracy']:.3f}" if "execution_accuracy" in row.metrics else "",
-            row.created,
-        )
-        for row in rows
-    ]
-    table("Releases", ("release", "version", "aliases", "stage", "verdict", "execution accuracy", "created"), shown)
+    if not rows:
+        print("no releases")
+    for known, versions in groupby(rows, key=lambda row: row.name):
+        shown = [
+            (
+                row.version,
+                ", ".join(row.aliases),
+                row.stage,
+                row.verdict,
+                f"{row.metrics['execution_accuracy']:.3f}" if "execution_accuracy" in row.metrics else "",
+                minute(row.created),
+            )
+            for row in versions
+        ]
+        table(known, ("version", "aliases", "stage", "verdict", "accuracy", "created (UTC)"), shown)
 
 
 def promote(
@@ -172,16 +175,15 @@ def history(
     if as_json:
         print(json.dumps([{"release": name} | entry.model_dump(mode="json") for name, entry in entries], indent=2))
         return
-    from flows.cli.show import table
+    from flows.cli.show import minute, table
 
-    columns = ("release", "entry", "when", "action", "version", "before", "by", "approver", "reason")
-    table(
-        "Ledger",
-        columns,
-        [
-            (n, e.number, e.time, e.action, e.version, e.previous_version, e.actor, e.approver, e.reason)
-            for n, e in entries
-        ],
-    )
+    if not entries:
+        print("nothing was promoted yet")
+    for name, some in groupby(entries, key=lambda entry: entry[0]):
+        shown = [
+            (e.number, minute(e.time), e.action, e.version, ", ".join(filter(None, (e.actor, e.approver))), e.reason)
+            for _, e in some
+        ]
+        table(f"{name}: its ledger", ("entry", "when (UTC)", "action", "version", "by", "reason"), shown)
     if verify:
         print(f"verified: {len(entries)} entries of {len(names)} release(s), chained, complete, verdicts in place")

@@ -196,9 +196,10 @@ def _show_pair(pair: Pair) -> None:
     print(sentence(pair))
     for note in notes(pair):
         print(f"  {note}")
-    keys = ("label", "reference", "other", "difference", "range", "p", "verdict")
-    columns = ("metric", pair.reference, pair.other, "change", "95% interval", "p", "")
-    table("", columns, [[row[key] for key in keys] for row in metric_cells(pair)])
+    keys = ("label", "reference", "other", "difference", "range", "p")
+    columns = ("metric", pair.reference, pair.other, "change", "95% interval", "p (Holm)", "")
+    rows = metric_cells(pair)
+    table("", columns, [[*(row[key] for key in keys), row["sure"]] for row in rows])
     telling = [
         (
             f"{dimension}: {value}",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -24,6 +26,7 @@ COLOUR = {
     "data_rejected": "red",
 }
 SPARKS = "▁▂▃▄▅▆▇█"
+_WHOLE = 16  # characters: as many as a time to the minute has
 
 
 @contextmanager
@@ -58,13 +61,34 @@ def progress_bars(enabled: bool = True) -> Iterator[None]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; cells are shown as they are, no markup."""
-    drawn = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    """Print a table; cells are shown as they are, no markup.
+
+    A column of short cells keeps them whole, be the terminal 80 columns wide or more; the others share what is left.
+    """
+    drawn = _table(title)
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    for number, column in enumerate(columns):
+        cells = [column, *(row[number] for row in texts)]
+        short = all(len(text) <= _WHOLE for text in cells)
+        word = max((len(word) for text in cells for word in text.split()), default=1)
+        drawn.add_column(column, overflow="fold", no_wrap=short, min_width=min(word, _WHOLE))
+    for row in texts:
+        drawn.add_row(*map(escape, row))
     Console().print(drawn)
+
+
+def _table(title: str) -> Table:
+    # No lines between columns: each would cost three of the terminal's 80.
+    return Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def minute(moment: str) -> str:
+    """An ISO 8601 time to the minute, in UTC; anything else as it is."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return f"{found.astimezone(UTC) if found.tzinfo else found:%Y-%m-%d %H:%M}"
 
 
 def show_night(outcome: dict[str, Any]) -> None:
@@ -85,7 +109,7 @@ def show_night(outcome: dict[str, Any]) -> None:
     if outcome.get("base_metrics"):
         _models(console, outcome)
     if outcome["gates"]:
-        drawn = Table(title="Gates", title_justify="left", header_style="bold")
+        drawn = _table("Gates")
         for column in ("gate", "value", "asked", "", "evidence"):
             drawn.add_column(column)
         for gate in outcome["gates"]:
@@ -98,7 +122,7 @@ def show_night(outcome: dict[str, Any]) -> None:
 
 
 def _stages(console: Console, outcome: dict[str, Any]) -> None:
-    drawn = Table(title="Stages", title_justify="left", header_style="bold")
+    drawn = _table("Stages")
     for column in ("stage", "rows", "steps", "loss", "", "validation loss", "seconds"):
         drawn.add_column(column)
     for stage in outcome["stages"]:
@@ -127,7 +151,7 @@ def _spark(values: Sequence[float], width: int = 20) -> str:
 
 
 def _models(console: Console, outcome: dict[str, Any]) -> None:
-    drawn = Table(title="On the same test questions", title_justify="left", header_style="bold")
+    drawn = _table("On the same test questions")
     for column in ("", "execution accuracy", "exact match", "runs"):
         drawn.add_column(column)
     named = (

@@ -47,18 +47,24 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from flows.cli.show import table
+    from flows.cli.show import minute, table
 
-    rows = []
+    console = Console()
+    if not seen:
+        console.print("no releases")
     for one in seen:
-        now = one["production"] or dict.fromkeys(("version", "time", "actor", "action", "reason"))
-        rows.append((one["release"], now["version"], one["previous"], now["time"], now["actor"], now["reason"]))
-    table("Production", ("release", "version", "before", "since", "by", "why"), rows)
+        now, name = one["production"], f"[bold]{escape(one['release'])}[/]"
+        if now is None:
+            console.print(f"{name}: nothing is in Production", highlight=False)
+            continue
+        before = f"; before it version {one['previous']}" if one["previous"] else ""
+        by = " and ".join(filter(None, (now["actor"], now["approver"])))
+        console.print(f"{name}: version {now['version']} is in Production{before}", highlight=False)
+        console.print(f"  since {minute(now['time'])} UTC, by {escape(by)}: {escape(now['reason'])}", highlight=False)
     waiting = [r for one in seen for r in one["awaiting_approval"]]
     if waiting:
-        columns = ("release", "version", "reason", "deadline")
-        table("Awaiting approval", columns, [[r[c] for c in columns] for r in waiting])
-    console = Console()
+        shown = [(r["release"], r["version"], minute(r["deadline"]), r["reason"]) for r in waiting]
+        table("Awaiting approval", ("release", "version", "until (UTC)", "reason"), shown)
     for one in seen:
         if one["adopted"]:
             console.print(

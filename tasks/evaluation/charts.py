@@ -107,17 +107,21 @@ def _finite(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, f
 
 
 def difference_bar(value: float, low: float, high: float, most: float, kind: str) -> Markup:
-    """A difference with its interval around a line at zero; the element spans -`most` to `most`, `kind` is a class."""
+    """A difference with its interval around a line at zero; the element spans -`most` to `most`, `kind` is a class.
+
+    `most` is 0 where nothing differs.
+    """
+    span = 2 * most or 1.0
 
     def at(difference: float) -> str:
-        return percent(0.5 + difference / (2 * most) if most else 0.5)
+        return percent(0.5 + difference / span)
 
     left, right = sorted((0.0, value))
     return Markup(
         f'<svg class="bar {escape(kind)}" width="100%" height="18" role="img">'
         f"<title>{value:+.4g} ({low:+.4g} to {high:+.4g})</title>"
         '<rect class="track" x="0" y="5" width="100%" height="8" rx="4"/>'
-        f'<rect class="change" x="{at(left)}" y="5" width="{percent((right - left) / (2 * most) if most else 0.0)}" '
+        f'<rect class="change" x="{at(left)}" y="5" width="{percent((right - left) / span)}" '
         f'height="8"/><line class="zero" x1="50%" x2="50%" y1="1" y2="17"/>'
         f'<line class="whisker" x1="{at(low)}" x2="{at(high)}" y1="9" y2="9"/>'
         f'<line class="whisker" x1="{at(low)}" x2="{at(low)}" y1="5.5" y2="12.5"/>'

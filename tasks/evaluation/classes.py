@@ -37,7 +37,7 @@ _AFTER: dict[str, str] = {
     "empty_result": "no row where gold has some",
     "wrong_rows": "other rows than gold's, with no difference that has a name",
 }
-ERROR_CLASSES: tuple[str, ...] = (*_BEFORE, *FAULTS, *_AFTER)
+ERROR_CLASSES: dict[str, str] = {**_BEFORE, **FAULTS, **_AFTER}  # in that order, each with what it means
 
 _MESSAGES = (
     ("no such table", "unknown_table"),

@@ -1,20 +1,23 @@
 """Two models on the same examples: every metric's paired difference, slice by slice, and who changed sides.
 
 The difference is always `other - reference`, in the metric's own unit. Of a 0/1 metric its p value is McNemar's exact
-mid-p, of any other the sign-flip test's. Slices are asked many questions at once, so that theirs are corrected by
-Holm's method over all slices of the pair. Models against one reference are corrected likewise.
+mid-p, of any other the sign-flip test's. Who asks many questions at once finds something by chance, so that every p is
+corrected by Holm's method within its family, and verdicts follow from that. The families: execution accuracy, the one
+question a comparison is made for, of all models; every other metric of all models; each metric over all slices of a
+pair.
 
-Limits: pairs need the same examples; an example counts where both scorecards have the metric.
+Limits: pairs need the same examples, judged by the same rules; an example counts where both scorecards have the metric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
-from tasks.evaluation.metrics import METRICS, SLICED
+from tasks.evaluation.metrics import MAIN, METRICS, SLICED
 from tasks.evaluation.scorecard import ExampleOutcome, Interval, Scorecard
 from tasks.evaluation.slices import in_order
 from tasks.evaluation.statistics import (
@@ -28,9 +31,9 @@ from tasks.evaluation.statistics import (
 )
 
 SCHEMA_VERSION = 1
-MAIN = "execution_accuracy"
-FEWEST = 10  # pairs; below it a slice is shown and not tested
+FEWEST = 10  # pairs; with fewer a difference is shown and not tested
 _RESAMPLES = 4_000
+_Key = TypeVar("_Key", bound=tuple[Any, ...])  # its last part is a metric
 
 
 class _Frozen(BaseModel):
@@ -49,7 +52,7 @@ class Difference(_Frozen):
     wins: int = Field(description="examples where the other model is better")
     losses: int = Field(description="examples where the reference is better")
     p: float = Field(description="chance of such a difference between equal models, two-sided")
-    p_adjusted: float = Field(description="p after correction for how many were asked at once")
+    p_adjusted: float = Field(description="p corrected for its family of questions; 1 where it is not tested")
     verdict: str = Field(description="better, worse, or no_difference that 95% confidence would call one")
 
 
@@ -100,12 +103,17 @@ def compare_scorecards(cards: Sequence[tuple[str, Scorecard]]) -> Comparison:
     (first, reference), *others = cards
     for name, card in others:
         _check_same(first, reference, name, card)
-    pairs = [_pair(first, reference, name, card) for name, card in others]
-    adjusted = holm([pair.metrics[MAIN].p if MAIN in pair.metrics else 1.0 for pair in pairs])
+    plain = [_differences(reference, card) for _, card in others]
+    asked = {(number, metric): found for number, metrics in enumerate(plain) for metric, found in metrics.items()}
+    settled = _settle({key: found for key, found in asked.items() if key[1] == MAIN})
+    settled |= _settle({key: found for key, found in asked.items() if key[1] != MAIN})
     return Comparison(
         test_fingerprint=reference.test_fingerprint,
         subjects={name: card.metrics for name, card in cards},
-        pairs=[_adjust_main(pair, p) for pair, p in zip(pairs, adjusted, strict=True)],
+        pairs=[
+            _pair(first, reference, name, card, {metric: settled[number, metric] for metric in metrics})
+            for number, ((name, card), metrics) in enumerate(zip(others, plain, strict=True))
+        ],
     )
 
 
@@ -119,11 +127,22 @@ def _check_same(first: str, reference: Scorecard, name: str, card: Scorecard) ->
         raise UserError(
             f"{first} and {name} have different gold SQL for example {changed!r}; score both on the same file"
         )
+    if (one := _judged_by(reference)) != (two := _judged_by(card)):
+        raise UserError(
+            f"{first} and {name} were judged otherwise, by {one} and by {two}; score both again, in the same way"
+        )
 
 
-def _pair(first: str, reference: Scorecard, name: str, card: Scorecard) -> Pair:
-    metrics = {metric: found for metric in METRICS if (found := _difference(metric, reference, card)) is not None}
-    main = metrics.get(MAIN)
+def _judged_by(card: Scorecard) -> str:
+    return f"rules {card.rules or 'without a name'}" + (f" on {card.suite} fuzzed databases" if card.suite else "")
+
+
+def _differences(reference: Scorecard, card: Scorecard) -> dict[str, Difference]:
+    found = {metric: _difference(metric, reference, card) for metric in METRICS}
+    return {metric: difference for metric, difference in found.items() if difference is not None}
+
+
+def _pair(first: str, reference: Scorecard, name: str, card: Scorecard, metrics: dict[str, Difference]) -> Pair:
     before = {example.id: example for example in reference.examples}
     changes = [(before[e.id], e) for e in card.examples if _changed(before[e.id], e)]
     return Pair(
@@ -132,7 +151,7 @@ def _pair(first: str, reference: Scorecard, name: str, card: Scorecard) -> Pair:
         n=len(card.examples),
         metrics=metrics,
         clustered=_clustered(reference, card),
-        detectable=_detectable(main),
+        detectable=_detectable(metrics.get(MAIN)),
         slices=_slices(reference, card),
         errors={
             kind: {"reference": reference.errors.get(kind, 0), "other": card.errors.get(kind, 0)}
@@ -141,13 +160,6 @@ def _pair(first: str, reference: Scorecard, name: str, card: Scorecard) -> Pair:
         won=[_change(one, two) for one, two in changes if two.execution_match],
         lost=[_change(one, two) for one, two in changes if not two.execution_match],
     )
-
-
-def _adjust_main(pair: Pair, p: float) -> Pair:
-    if MAIN not in pair.metrics:
-        return pair
-    main = _settle(MAIN, pair.metrics[MAIN], p)
-    return pair.model_copy(update={"metrics": {**pair.metrics, MAIN: main}})
 
 
 def _difference(
@@ -163,12 +175,8 @@ def _difference(
     if METRICS[metric].direction == "lower":
         better, worse = worse, better
     exact = METRICS[metric].binary
-    p = (
-        mcnemar_midp(better, worse)
-        if exact
-        else sign_flip_p([b - a for a, b in zip(one, two, strict=True)], _RESAMPLES)
-    )
-    plain = Difference(
+    p = mcnemar_midp(better, worse) if exact else sign_flip_p([b - a for a, b in zip(one, two, strict=True)])
+    return Difference(
         reference=sum(one) / len(one),
         other=sum(two) / len(two),
         difference=found.difference,
@@ -178,34 +186,34 @@ def _difference(
         wins=better,
         losses=worse,
         p=p,
-        p_adjusted=p,
-        verdict="",
+        p_adjusted=1.0,
+        verdict="no_difference",
     )
-    return _settle(metric, plain, p)
 
 
-def _settle(metric: str, found: Difference, p: float) -> Difference:
-    """The difference with its corrected p, and the verdict that follows from it and from the interval."""
-    telling = p < 1 - CONFIDENCE and (found.low > 0 or found.high < 0) and found.n >= FEWEST
-    up = (found.difference > 0) == (METRICS[metric].direction == "higher")
-    verdict = ("better" if up else "worse") if telling else "no_difference"
-    return found.model_copy(update={"p_adjusted": p, "verdict": verdict})
+def _settle(family: Mapping[_Key, Difference]) -> dict[_Key, Difference]:
+    """A family of differences, by keys that end with the metric, with corrected p values and what follows from them."""
+    tested = [key for key, found in family.items() if found.n >= FEWEST]
+    settled = dict(family)
+    for key, p in zip(tested, holm([family[key].p for key in tested]), strict=True):
+        found = family[key]
+        telling = p < 1 - CONFIDENCE and (found.low > 0 or found.high < 0)
+        up = (found.difference > 0) == (METRICS[key[-1]].direction == "higher")
+        verdict = ("better" if up else "worse") if telling else "no_difference"
+        settled[key] = found.model_copy(update={"p_adjusted": p, "verdict": verdict})
+    return settled
 
 
 def _slices(reference: Scorecard, card: Scorecard) -> dict[str, dict[str, dict[str, Difference]]]:
-    asked: list[tuple[str, str, str, Difference]] = []
-    for dimension, values in card.slices.items():
-        for value in in_order(dimension, list(values)):
-            for metric in SLICED:
-                found = _difference(metric, reference, card, {dimension: value})
-                if found is not None:
-                    asked.append((dimension, value, metric, found))
     slices: dict[str, dict[str, dict[str, Difference]]] = {}
     for metric in SLICED:
-        family = [row for row in asked if row[2] == metric and row[3].n >= FEWEST]
-        adjusted = {row[:2]: p for row, p in zip(family, holm([row[3].p for row in family]), strict=True)}
-        for dimension, value, _, found in (row for row in asked if row[2] == metric):
-            settled = _settle(metric, found, adjusted.get((dimension, value), 1.0))
+        family: dict[tuple[str, str, str], Difference] = {}
+        for dimension, values in card.slices.items():
+            for value in in_order(dimension, list(values)):
+                found = _difference(metric, reference, card, {dimension: value})
+                if found is not None:
+                    family[dimension, value, metric] = found
+        for (dimension, value, _), settled in _settle(family).items():
             slices.setdefault(dimension, {}).setdefault(value, {})[metric] = settled
     return slices
 

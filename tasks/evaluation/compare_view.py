@@ -6,12 +6,12 @@ from typing import Any
 
 from tasks.data.page import render_page
 from tasks.evaluation.charts import difference_bar, interval_bar
-from tasks.evaluation.compare import FEWEST, MAIN, Comparison, Difference, Pair
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.report_tables import TITLES, by_importance, percent, points, range_text
+from tasks.evaluation.classes import ERROR_CLASSES
+from tasks.evaluation.compare import FEWEST, Comparison, Difference, Pair
+from tasks.evaluation.metrics import MAIN, METRICS
+from tasks.evaluation.report_tables import TITLES, by_importance, percent, points, range_text, shorten
 
 _TONES = {"better": "up", "worse": "down", "no_difference": "even"}
-_SLICE_ROWS = 40
 _CHANGES = 12
 
 
@@ -55,10 +55,10 @@ def notes(pair: Pair) -> list[str]:
         return []
     found = [
         f"{main.n:,} examples that both were asked: {main.wins:,} won, {main.losses:,} lost; "
-        f"95% interval {points(main.low)} to {points(main.high)}, p = {p_text(main.p)} (McNemar, exact mid-p)."
+        f"95% interval {points(main.low)} to {points(main.high)}, p {_sign(main.p)} (McNemar, exact mid-p)."
     ]
-    if main.p_adjusted != main.p:
-        found.append(f"Corrected for all models compared: p = {p_text(main.p_adjusted)}.")
+    if main.n >= FEWEST and main.p_adjusted != main.p:
+        found.append(f"Corrected for all models compared: p {_sign(main.p_adjusted)}.")
     if pair.clustered is not None:
         low, high = pair.clustered
         found.append(f"Drawing databases instead of examples: {points(low)} to {points(high)}.")
@@ -83,8 +83,8 @@ def cells(metric: str, found: Difference) -> dict[str, Any]:
         "range": f"{change(found.low)} to {change(found.high)}",
         "n": f"{found.n:,}",
         "sides": f"{found.wins:,} / {found.losses:,}",
-        "p": p_text(found.p_adjusted),
-        "verdict": found.verdict.replace("_", " "),
+        "p": p_text(found.p_adjusted) if found.n >= FEWEST else "–",
+        "sure": "" if found.verdict == "no_difference" else found.verdict,
         "tone": _TONES[found.verdict],
     }
 
@@ -96,11 +96,13 @@ def slice_rows(pair: Pair) -> list[dict[str, Any]]:
         found = [(value, metrics[MAIN]) for value, metrics in pair.slices[dimension].items() if MAIN in metrics]
         if len(found) < 2 or max(difference.n for _, difference in found) < 2:
             continue
-        most = max(max(abs(d.low), abs(d.high)) for _, d in found) or 1.0
+        most = max(max(abs(d.low), abs(d.high)) for _, d in found)
         rows = [
             {
                 "value": value.replace("_", " "),
-                "few": difference.n < FEWEST,
+                "size": difference.n,
+                "net": difference.wins - difference.losses,
+                "fallen": difference.difference,
                 "bar": difference_bar(
                     difference.difference, difference.low, difference.high, most, _TONES[difference.verdict]
                 ),
@@ -109,13 +111,18 @@ def slice_rows(pair: Pair) -> list[dict[str, Any]]:
             for value, difference in found
         ]
         title = TITLES.get(dimension, dimension.replace("_", " "))
-        shown.append({"title": title, "rows": rows[:_SLICE_ROWS], "left_out": max(0, len(rows) - _SLICE_ROWS)})
+        shown.append({"title": title, **shorten(rows)})
     return shown
 
 
 def p_text(p: float) -> str:
     """A p value as people write it."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _sign(p: float) -> str:
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
@@ -134,7 +141,11 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "metrics": metric_cells(pair),
         "slices": slice_rows(pair),
         "errors": [
-            {"name": kind.replace("_", " "), "cells": [f"{counts[side]:,}" for side in ("reference", "other")]}
+            {
+                "name": kind.replace("_", " "),
+                "about": ERROR_CLASSES.get(kind, ""),
+                "cells": [f"{counts[side]:,}" for side in ("reference", "other")],
+            }
             for kind, counts in pair.errors.items()
         ],
         "groups": [

@@ -36,14 +36,15 @@ def output_health(text: str, sql: str) -> tuple[str, ...]:
     """The flags of HEALTH for an answer `text` from which `sql` was extracted, in the order of that table."""
     if not text.strip():
         return ("empty",)
-    inside = sql.strip() or text
+    is_sql = parse(sql).status not in ("empty", "not_sql")
     flags = {
-        "prose": _is_prose(text, sql),
+        "prose": not is_sql or _has_words_around(text, sql),
         "fenced": "```" in text,
         "chat_tokens": _CHAT.search(text) is not None,
         "repetition": is_loop(text),
-        "truncated": is_truncated(inside),
-        "non_ascii": has_non_ascii(inside),
+        # Prose may well end in "by" or hold an é: that says nothing about SQL that is not there.
+        "truncated": is_sql and is_truncated(sql),
+        "non_ascii": is_sql and has_non_ascii(sql),
         "multiple_statements": _is_multiple(text, sql),
     }
     return tuple(name for name in HEALTH if flags.get(name))
@@ -84,12 +85,10 @@ def has_non_ascii(sql: str) -> bool:
     return any(token.lastgroup not in ("string", "name") and not token.group().isascii() for token in tokens(sql))
 
 
-def _is_prose(text: str, sql: str) -> bool:
-    if parse(sql).status in ("empty", "not_sql") or not sql.strip():
-        return True
+def _has_words_around(text: str, sql: str) -> bool:
     rest = _CHAT.sub(" ", text.replace(sql, " ", 1).replace("```", " "))
     words = re.findall(r"[^\W\d_]+", rest)
-    return len([word for word in words if word.lower() not in ("sql", "sqlite", "query", "answer")]) > 0
+    return any(word.lower() not in ("sql", "sqlite", "query", "answer") for word in words)
 
 
 def _is_multiple(text: str, sql: str) -> bool:

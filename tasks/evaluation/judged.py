@@ -27,9 +27,13 @@ _WEAK_ROWS = ([[0]], [[None]])
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of several answers: whether it is right, and a text that equal results share (None: it did not run)."""
+    """One of several answers: whether it runs and is right, and a text that equal results share.
+
+    `result` is None for one that does not run, and where its result could not be looked at.
+    """
 
     right: bool
+    runs: bool
     result: str | None
 
 
@@ -126,7 +130,8 @@ def _of_results(one: Judged, match: bool) -> dict[str, float | None]:
         # Right, and no time could be taken again: as slow as can be.
         speed = 1.0 if one.same_text else efficiency_score(ratio if ratio is not None else 0.0)
         return {"soft_f1": 1.0, "ves": speed}
-    return {"soft_f1": one.measured.soft_f1 or 0.0, "ves": 0.0}
+    # Of a query that ran and did not run again nothing is known: left out, not 0.
+    return {"soft_f1": one.measured.soft_f1 if one.judgement.runs else 0.0, "ves": 0.0}
 
 
 def measurable(judgement: Judgement, job: Job) -> bool:
@@ -141,8 +146,10 @@ def _of_samples(samples: Sequence[Sample]) -> dict[str, float | bool | None]:
     found: dict[str, float | bool | None] = {
         f"pass_at_{k}": pass_at_k(len(samples), right, k) for k in KS if k <= len(samples)
     }
-    chosen = execution_vote([sample.result for sample in samples])
-    found["execution_vote"] = chosen is not None and samples[chosen].right
+    # No vote where a result could not be looked at; where no sample runs there is one, and nobody wins it.
+    if all(sample.result is not None for sample in samples if sample.runs):
+        chosen = execution_vote([sample.result for sample in samples])
+        found["execution_vote"] = chosen is not None and samples[chosen].right
     return found
 
 

@@ -102,8 +102,17 @@ OPTIONAL: frozenset[str] = frozenset(
     {"latency_seconds", "tokens_per_second", "execution_vote", *(f"pass_at_{k}" for k in KS)}
 )
 
+# What the headline, its slices and the examples' colours are about.
+MAIN = "execution_accuracy"
+
 # Slices multiply every number by the number of their values; these three are what people ask of a slice.
-SLICED: tuple[str, ...] = ("execution_accuracy", "exact_match", "runs")
+SLICED: tuple[str, ...] = (MAIN, "exact_match", "runs")
+
+
+def share(count: float, n: int) -> Interval:
+    """`count` of `n` as a share with Wilson's interval; n is at least 1."""
+    low, high = wilson_interval(count, n)
+    return Interval(value=count / n, low=low, high=high, n=n)
 
 
 def summarise(metric: str, values: Sequence[float]) -> Interval:
@@ -113,6 +122,7 @@ def summarise(metric: str, values: Sequence[float]) -> Interval:
     """
     if not values:
         return Interval(value=0.0, low=0.0, high=1.0, n=0)
-    n, mean = len(values), sum(values) / len(values)
-    low, high = wilson_interval(sum(values), n) if METRICS[metric].binary else bootstrap_interval(values)
-    return Interval(value=mean, low=low, high=high, n=n)
+    if METRICS[metric].binary:
+        return share(sum(values), len(values))
+    low, high = bootstrap_interval(values)
+    return Interval(value=sum(values) / len(values), low=low, high=high, n=len(values))

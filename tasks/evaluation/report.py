@@ -58,6 +58,19 @@ class DataAccount(_Part):
     docs: str = Field("", description="path or address of the Data Docs")
 
 
+class NightPoint(_Part):
+    """What one night's version scored: a point of the learning curve across nights."""
+
+    version: str
+    created: str = Field(description="when, as ISO 8601")
+    measured: str = Field(description="test split and rules; points with the same text can be compared")
+    value: float = Field(description="execution accuracy, a share of 1, with its 95% interval over n examples")
+    low: float
+    high: float
+    n: int
+    promoted: bool = Field(False, description="whether it ever was in Production")
+
+
 class ReportData(BaseModel):
     """Everything the report shows of one night, or of one scorecard alone (outcome `scored`)."""
 
@@ -75,6 +88,7 @@ class ReportData(BaseModel):
     stages: list[StageLine] = Field(default_factory=list)
     scorecards: dict[Role, Scorecard] = Field(default_factory=dict)
     gates: list[GateLine] = Field(default_factory=list)
+    nights: list[NightPoint] = Field(default_factory=list, description="this release's nights, oldest first")
     data: DataAccount = Field(default_factory=DataAccount)
     seconds: dict[str, float] = Field(default_factory=dict, description="step -> seconds; `total` among them")
     lineage: dict[str, Any] = Field(default_factory=dict, description="name -> fingerprint, version or reference")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.evaluation.charts import interval_bar
+from tasks.evaluation.classes import ERROR_CLASSES
 from tasks.evaluation.health import HEALTH
-from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.metrics import MAIN, METRICS
 from tasks.evaluation.scorecard import Interval, Role, Scorecard
 from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_bootstrap
 
-MAIN = "execution_accuracy"
 # Dimensions in the order people ask about them; others follow by name.
 _DIMENSIONS = ("difficulty", "hardness", "clause", "tables", "phrasing", "domain", "source", "database")
 TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phrasing": "phrasing of the question"}
 _LONG = 8  # more rows than this are sorted by change
-_SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
+SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
 
 Cards = Mapping[Role, Scorecard]
 
@@ -66,7 +66,8 @@ def difference_text(found: PairedDifference) -> dict[str, str]:
 def slice_tables(cards: Cards, main: Scorecard | None, reference: Scorecard | None) -> list[dict[str, Any]]:
     """One table a dimension; left out are dimensions that do not divide, or divide down to single examples.
 
-    A long table begins with what fell most against `reference`: that is what its reader is looking for.
+    A long table begins with what fell most against `reference`: that is what its reader is looking for. One that is
+    too long keeps what changed most.
     """
     if main is None:
         return []
@@ -77,13 +78,23 @@ def slice_tables(cards: Cards, main: Scorecard | None, reference: Scorecard | No
         if len(counts) < 2 or max(counts) < 2:
             continue
         rows = [_slice_row(name, value, cards, main, reference) for value in values]
-        long = len(rows) > _LONG and reference is not None
-        if long:
-            rows.sort(key=lambda row: row["fallen"])
         title = TITLES.get(name, name.replace("_", " "))
-        left_out = max(0, len(rows) - _SLICE_ROWS)
-        tables.append({"title": title, "long": long, "rows": rows[:_SLICE_ROWS], "left_out": left_out})
+        tables.append({"title": title, **shorten(rows, compared=reference is not None)})
     return tables
+
+
+def shorten(rows: Sequence[dict[str, Any]], compared: bool = True) -> dict[str, Any]:
+    """A table of slices that people can read: `rows` that are shown, whether it is `long`, how many are `left_out`.
+
+    Rows have `size` (examples), `net` (won less lost) and `fallen` (the change). Kept are those where most examples
+    changed sides, then the largest; a long table that compares two begins with what fell most.
+    """
+    kept = sorted(range(len(rows)), key=lambda n: (-abs(rows[n]["net"]), -rows[n]["size"], n))[:SLICE_ROWS]
+    shown = [rows[n] for n in sorted(kept)]
+    long = compared and len(rows) > _LONG
+    if long:
+        shown.sort(key=lambda row: row["fallen"])
+    return {"rows": shown, "long": long, "left_out": len(rows) - len(shown)}
 
 
 def _slice_row(name: str, value: str, cards: Cards, main: Scorecard, reference: Scorecard | None) -> dict[str, Any]:
@@ -102,6 +113,8 @@ def _slice_row(name: str, value: str, cards: Cards, main: Scorecard, reference: 
         "bar": interval_bar(found.value, found.low, found.high, "challenger", others) if found else "",
         "difference": difference_text(difference) if difference is not None else None,
         "fallen": difference.difference if difference is not None else 0.0,
+        "net": difference.wins - difference.losses if difference is not None else 0,
+        "size": found.n if found else 0,
     }
 
 
@@ -127,7 +140,11 @@ def error_rows(cards: Cards) -> list[dict[str, Any]]:
     last = list(cards.values())[-1] if cards else None
     ordered = sorted(names, key=lambda name: (-last.errors.get(name, 0), name)) if last else []
     return [
-        {"name": name.replace("_", " "), "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()]}
+        {
+            "name": name.replace("_", " "),
+            "about": ERROR_CLASSES.get(name, ""),
+            "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()],
+        }
         for name in ordered
     ]
 

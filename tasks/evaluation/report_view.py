@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
-from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.metrics import MAIN, METRICS
+from tasks.evaluation.nights_chart import nights_chart
 from tasks.evaluation.report_examples import choose_examples
 from tasks.evaluation.report_tables import (
-    MAIN,
     Cards,
     compare,
     difference_text,
@@ -81,6 +81,7 @@ def view(data: ReportData) -> dict[str, Any]:
         "errors": error_rows(cards),
         "health": health_rows(cards),
         "groups": choose_examples(main, reference, reference_role or ""),
+        "nights": nights_chart(data.nights),
         "stages": [_stage(stage) for stage in data.stages],
         "chart": loss_chart([Curve(stage.name, stage.curve) for stage in data.stages]),
         "counts": _amounts(data.data.counts),

@@ -2,14 +2,17 @@
 
 Each prediction is judged twice: the SQL extracted from it (the truth) and, where that differs, the text as it came.
 Right queries that are not gold's text are timed, wrong ones that run are compared cell by cell, samples are judged
-like predictions. Examples whose gold does not run count in `gold.failed` and in no metric. Limits: the predictions of
-one model at a time; comparing models is the matter of `tasks.evaluation.compare` and of the gates.
+like predictions; a text that comes twice for one example is judged and measured once. Examples whose gold does not run
+count in `gold.failed` and in no metric.
+
+Limits: the predictions of one model at a time; comparing models is the matter of `tasks.evaluation.compare` and of the
+gates.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +20,10 @@ from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
 from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
-from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, summarise
+from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
-from tasks.evaluation.statistics import wilson_interval
 from tasks.sql.compatibility import MODES
 from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
@@ -87,8 +89,7 @@ def _compatibility(judged: Sequence[Judged]) -> dict[str, Interval]:
     for mode in MODES:
         verdicts = [one.judgement.compatible[mode] for one in judged if mode in one.judgement.compatible]
         if verdicts:
-            low, high = wilson_interval(sum(verdicts), len(verdicts))
-            found[mode] = Interval(value=sum(verdicts) / len(verdicts), low=low, high=high, n=len(verdicts))
+            found[mode] = share(sum(verdicts), len(verdicts))
     return found
 
 
@@ -116,29 +117,48 @@ def _judge_all(
     jobs = [_job(example, sql, files) for example, sql in zip(examples, sqls, strict=True)]
     # The text as it came is run again only where extraction changed more than the space around it.
     texts = [prediction.prediction for prediction in predictions]
-    differing = [
-        number for number, (text, sql) in enumerate(zip(texts, sqls, strict=True)) if _bare(text) != _bare(sql)
+    raw = [
+        job if _bare(text) == _bare(sql) else replace(job, prediction=text)
+        for job, text, sql in zip(jobs, texts, sqls, strict=True)
     ]
-    raw_jobs = [replace(jobs[number], prediction=texts[number]) for number in differing]
     drawn = [
-        (number, replace(jobs[number], prediction=extract_sql(sample)))
-        for number, prediction in enumerate(predictions)
-        for sample in prediction.samples
+        [replace(job, prediction=extract_sql(sample)) for sample in prediction.samples]
+        for job, prediction in zip(jobs, predictions, strict=True)
     ]
-    with JudgePool(limits, workers, compatibility=True, suite=suite) as pool:
-        answers = pool.judge(jobs + raw_jobs + [job for _, job in drawn], progress)
-    judgements = answers[: len(jobs)]
-    raw = [judgement.execution_match for judgement in judgements]
-    for number, answer in zip(differing, answers[len(jobs) :], strict=False):
-        raw[number] = answer.execution_match
-    samples = _samples(drawn, answers[len(jobs) + len(raw_jobs) :], limits)
+    found = _judge_each(jobs, [*raw, *(job for some in drawn for job in some)], limits, workers, suite, progress)
+    samples = _samples(drawn, found, limits)
     judged = [
-        Judged(example, prediction, sql, job, judgement, match, samples=samples[number])
-        for number, (example, prediction, sql, job, judgement, match) in enumerate(
-            zip(examples, predictions, sqls, jobs, judgements, raw, strict=True)
+        Judged(example, prediction, sql, job, found[job], found[text].execution_match, samples=some)
+        for example, prediction, sql, job, text, some in zip(
+            examples, predictions, sqls, jobs, raw, samples, strict=True
         )
     ]
     return _measure(judged, limits)
+
+
+def _judge_each(
+    jobs: Sequence[Job],
+    others: Sequence[Job],
+    limits: Limits,
+    workers: int,
+    suite: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[Job, Judgement]:
+    """Each job judged once; what other evaluators would say is asked of `jobs` alone, as nobody reads it of others."""
+    answers = dict.fromkeys(jobs)
+    more = [job for job in dict.fromkeys(others) if job not in answers]
+    total = len(answers) + len(more)
+    found: dict[Job, Judgement] = {}
+    for batch, compatibility in ((list(answers), True), (more, False)):
+        before = len(found)
+
+        def told(done: int, _: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        with JudgePool(limits, workers, compatibility=compatibility, suite=suite) as pool:
+            found.update(zip(batch, pool.judge(batch, told), strict=True))
+    return found
 
 
 def _measure(judged: list[Judged], limits: Limits) -> list[Judged]:
@@ -165,21 +185,17 @@ def _task(job: Job, judgement: Judgement, timed: bool, alone: bool = False) -> T
     return Task(judgement.sql, gold, job.schema, job.setup, job.database, job.dialect, timed)
 
 
-def _samples(
-    drawn: Sequence[tuple[int, Job]], judgements: Sequence[Judgement], limits: Limits
-) -> defaultdict[int, list[Sample]]:
-    """The samples of each example, by its number, in the order drawn; only those that run can have a result."""
-    running = [
-        number
-        for number, ((_, job), judgement) in enumerate(zip(drawn, judgements, strict=True))
-        if judgement.runs and measurable(judgement, job)
-    ]
-    found = measure([_task(drawn[n][1], judgements[n], timed=False, alone=True) for n in running], limits)
-    results = {number: measured.digest for number, measured in zip(running, found, strict=True)}
-    samples: defaultdict[int, list[Sample]] = defaultdict(list)
-    for number, ((example, _), judgement) in enumerate(zip(drawn, judgements, strict=True)):
-        samples[example].append(Sample(bool(judgement.execution_match), results.get(number)))
-    return samples
+def _samples(drawn: Sequence[Sequence[Job]], judgements: Mapping[Job, Judgement], limits: Limits) -> list[list[Sample]]:
+    """The samples of each example, in the order drawn; only those that run can have a result."""
+    different = dict.fromkeys(job for jobs in drawn for job in jobs)
+    running = [job for job in different if judgements[job].runs and measurable(judgements[job], job)]
+    found = measure([_task(job, judgements[job], timed=False, alone=True) for job in running], limits)
+    results = {job: measured.digest for job, measured in zip(running, found, strict=True)}
+
+    def sample(job: Job) -> Sample:
+        return Sample(bool(judgements[job].execution_match), judgements[job].runs, results.get(job))
+
+    return [[sample(job) for job in jobs] for jobs in drawn]
 
 
 def _job(example: Example, sql: str, files: dict[str, Path]) -> Job:
@@ -197,11 +213,7 @@ def _bare(sql: str) -> str:
 def _health(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:
     n = len(outcomes)
     found = Counter(flag for outcome in outcomes for flag in outcome.health)
-    shares = {}
-    for flag in HEALTH:
-        low, high = wilson_interval(found[flag], n)
-        shares[flag] = Interval(value=found[flag] / n, low=low, high=high, n=n)
-    return shares
+    return {flag: share(found[flag], n) for flag in HEALTH}
 
 
 def _metrics(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:

@@ -10,7 +10,7 @@ that with few databases `clustered_interval`, which resamples databases, is the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -135,9 +135,8 @@ def sign_flip_p(differences: Sequence[float], resamples: int = RESAMPLES, seed: 
         return 1.0
     rng = np.random.default_rng(seed)
     seen, observed = 0, abs(data.sum()) * (1 - 1e-12)
-    block = max(1, _CELLS // data.size)
-    for start in range(0, resamples, block):
-        signs = rng.integers(0, 2, size=(min(block, resamples - start), data.size), dtype=np.int8)
+    for block in _blocks(resamples, data.size):
+        signs = rng.integers(0, 2, size=(block, data.size), dtype=np.int8)
         seen += int((np.abs((2 * signs - 1) @ data) >= observed).sum())
     return (seen + 1) / (resamples + 1)
 
@@ -149,17 +148,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's adjustment (1995): of what stays below 0.05, at most 5 % are false alarms on average."""
-    count = len(p_values)
-    order = sorted(range(count), key=lambda i: p_values[i], reverse=True)
-    adjusted, lowest = [1.0] * count, 1.0
-    for rank, i in enumerate(order):
-        lowest = min(lowest, p_values[i] * count / (count - rank))
-        adjusted[i] = lowest
     return adjusted
 
 
@@ -180,10 +168,11 @@ def clustered_interval(
     which = np.array([numbers[name] for name in clusters])
     sums = np.bincount(which, weights=np.asarray(differences, dtype=float))
     sizes = np.bincount(which)
-    drawn = np.random.default_rng(seed).integers(0, len(numbers), size=(resamples, len(numbers)))
-    low, high = np.quantile(
-        sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
+    rng, means = np.random.default_rng(seed), []
+    for block in _blocks(resamples, len(numbers)):
+        drawn = rng.integers(0, len(numbers), size=(block, len(numbers)))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -199,10 +188,13 @@ def smallest_detectable_gain(n: int, discordance: float = 0.15, power: float = 0
 
 
 def _resampled_means(data: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of `resamples` samples with replacement of `data`, drawn in blocks so that memory stays bounded."""
-    block = max(1, _CELLS // data.size)
-    means = [
-        data[rng.integers(0, data.size, size=(min(block, resamples - start), data.size))].mean(axis=1)
-        for start in range(0, resamples, block)
-    ]
+    """Means of `resamples` samples with replacement of `data`."""
+    means = [data[rng.integers(0, data.size, size=(n, data.size))].mean(axis=1) for n in _blocks(resamples, data.size)]
     return np.concatenate(means)
+
+
+def _blocks(resamples: int, size: int) -> Iterator[int]:
+    """`resamples` in parts, so that samples of `size` numbers are drawn with bounded memory."""
+    most = max(1, _CELLS // size)
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)

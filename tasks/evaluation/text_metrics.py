@@ -20,23 +20,15 @@ _WORD = re.compile(r"[a-z0-9]+")
 _AS_WRITTEN = frozenset({"string", "name"})  # a quoted name may be text to SQLite
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=4096)  # one text is asked for by several metrics in turn
+def words(text: str) -> tuple[str, ...]:
     """The words ROUGE counts: runs of letters a-z and digits, lower-cased."""
-    return list(_words(text))
-
-
-@lru_cache(maxsize=4096)
-def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
 
 
-def sql_tokens(sql: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def sql_tokens(sql: str) -> tuple[str, ...]:
     """The tokens of a query: words lower-cased, literals and quoted names as written, comments and last `;` gone."""
-    return list(_sql_tokens(sql))
-
-
-@lru_cache(maxsize=4096)  # one text is asked for by several metrics in turn
-def _sql_tokens(sql: str) -> tuple[str, ...]:
     found = [token.group() if token.lastgroup in _AS_WRITTEN else token.group().lower() for token in tokens(sql)]
     while found and found[-1] == ";":
         found.pop()
@@ -45,18 +37,18 @@ def _sql_tokens(sql: str) -> tuple[str, ...]:
 
 def exact_match(gold: str, prediction: str) -> bool:
     """Whether both are the same SQL tokens: spacing, case and comments aside, but never the case of a literal."""
-    return gold == prediction or _sql_tokens(gold) == _sql_tokens(prediction)
+    return gold == prediction or sql_tokens(gold) == sql_tokens(prediction)
 
 
 def rouge_n(gold: str, prediction: str, n: int) -> float:
     """ROUGE-N's F-measure in [0, 1]: shared word n-grams; 0.0 when either side has none."""
-    ours, theirs = _ngrams(_words(prediction), n), _ngrams(_words(gold), n)
+    ours, theirs = _ngrams(words(prediction), n), _ngrams(words(gold), n)
     return _f_measure((ours & theirs).total(), ours.total(), theirs.total())
 
 
 def rouge_l(gold: str, prediction: str) -> float:
     """ROUGE-L's F-measure in [0, 1]: the longest common subsequence of words."""
-    ours, theirs = _words(prediction), _words(gold)
+    ours, theirs = words(prediction), words(gold)
     return _f_measure(_lcs_length(ours, theirs), len(ours), len(theirs))
 
 
@@ -66,7 +58,7 @@ def sentence_bleu(gold: str, prediction: str) -> float:
     Beyond single tokens, matches and totals are counted one higher (Lin and Och, 2004): a short query without a
     common run of four tokens would otherwise score 0.
     """
-    ours, theirs = _sql_tokens(prediction), _sql_tokens(gold)
+    ours, theirs = sql_tokens(prediction), sql_tokens(gold)
     if not ours or not theirs:
         return 0.0
     log_precision = 0.0

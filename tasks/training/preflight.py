@@ -22,13 +22,13 @@ from tasks.sql.parse import parse
 class Tokenised:
     """Rows for the trainer: `input_ids`, `completion_mask` (1 on SQL and end token) and the `schema` they are about;
     `dropped` counts those that were too long, `tables_dropped` the tables that prompts left out to fit. `end_id` is the
-    token that closes an answer, the tokenizer's own when None."""
+    token that closes an answer."""
 
     rows: list[dict[str, Any]]
     dropped: int
     tokens: int
-    tables_dropped: int = 0
-    end_id: int | None = None
+    tables_dropped: int
+    end_id: int
 
 
 def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, max_dropped_share: float) -> Tokenised:
@@ -70,13 +70,12 @@ def tokenise(examples: Sequence[Example], prompter: Prompter, max_length: int, m
 
 def check_rows(tokenised: Tokenised, tokenizer: Any) -> None:
     """Every row must train something, end with the end token, and leave its prompt untrained; raises otherwise."""
-    end = tokenizer.eos_token_id if tokenised.end_id is None else tokenised.end_id
     for i, row in enumerate(tokenised.rows):
         ids, mask = row["input_ids"], row["completion_mask"]
         if 1 not in mask or mask[0] == 1:
             raise NightshiftError(f"preflight: training row {i} has no prompt or no answer to train")
-        if ids[-1] != end or mask[-1] != 1:
-            token = tokenizer.convert_ids_to_tokens(end)
+        if ids[-1] != tokenised.end_id or mask[-1] != 1:
+            token = tokenizer.convert_ids_to_tokens(tokenised.end_id)
             raise NightshiftError(f"preflight: training row {i} does not teach the end token {token!r}")
         if tokenizer.bos_token_id != tokenizer.eos_token_id and ids[:2] == [tokenizer.bos_token_id] * 2:
             raise NightshiftError(f"preflight: training row {i} begins with two BOS tokens")

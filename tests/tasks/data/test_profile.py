@@ -6,7 +6,6 @@ Run: pytest tests/tasks/data/test_profile.py
 from __future__ import annotations
 
 import os
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tasks.data.profile import Profile, profile_examples
 from tasks.data.profile_numbers import distribution, joint
 from tasks.data.profile_page import render_profile
 from tasks.data.sources import FileSource
+from tests.pages import Page
 
 REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
 PETS = "CREATE TABLE pets (id INT, name TEXT, kind TEXT);\nCREATE TABLE owners (id INT, pet_id INT);"
@@ -111,25 +111,6 @@ def test_correlation_is_pearsons() -> None:
     assert flat.correlation is None
 
 
-class _Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append(tag)
-        assert tag != "script"
-        assert not any(name in ("src", "href") or name.startswith("on") for name, _ in attrs)
-        if tag not in ("meta", "br", "rect", "line"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("rect", "line"):
-            assert self.open.pop() == tag
-
-
 def test_the_page_needs_nothing_else_and_escapes_everything() -> None:
     evil = '<script>alert(1)</script><img src=x onerror=1> & "quotes"'
     rows = [
@@ -146,8 +127,8 @@ def test_the_page_needs_nothing_else_and_escapes_everything() -> None:
         for i in range(9)
     ]
     html = render_profile(profile_examples(evil, rows, [BadRecord("f", 1, "1", (evil,), "")]))
-    page = _Page(html)
-    assert page.open == []
+    page = Page(html)
+    assert page.requests == page.links == []
     assert "<script" not in html
     assert "svg" in page.tags
     assert "http:" not in html
@@ -176,4 +157,4 @@ def test_real_files_give_a_page(path: str, rows: int, figures: dict[str, int]) -
     assert found.rows == rows
     assert found.parsed == rows
     assert {name: found.missing[name] for name in figures} == figures
-    assert _Page(render_profile(found)).open == []
+    assert Page(render_profile(found)).requests == []

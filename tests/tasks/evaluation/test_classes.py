@@ -44,6 +44,13 @@ def test_each_flag_on_both_sides(flag, bad, good):
     assert set(health(bad)) <= set(HEALTH)
 
 
+@pytest.mark.parametrize(
+    "text", ["I would need to know what to sort by", "Désolé, je ne sais pas", "nobody knows (see above"]
+)
+def test_prose_is_prose_and_no_broken_sql(text):
+    assert health(text) == ("prose",)
+
+
 def test_a_clean_answer_has_no_flag():
     assert health(GOLD) == health(f" {GOLD} ;\n") == ()
 

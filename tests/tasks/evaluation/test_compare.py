@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 
 import pytest
 from typer.testing import CliRunner
@@ -11,14 +10,17 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from infra.errors import UserError
 from tasks.evaluation.compare import FEWEST, compare_scorecards, telling_slices
-from tasks.evaluation.compare_view import render_comparison, sentence
+from tasks.evaluation.compare_view import comparison_view, render_comparison, sentence
 from tasks.evaluation.metrics import summarise
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Scorecard, Subject
+from tasks.evaluation.statistics import holm
+from tasks.sql.rules import LABEL
+from tests.pages import Page
 
 SLICED = ("execution_accuracy", "exact_match", "runs")
 
 
-def outcome(number, right, latency=1.0, gold="SELECT 1"):
+def outcome(number, right, latency=1.0, gold="SELECT 1", databases=()):
     kind = "hard" if number % 2 else "easy"
     values = {name: float(right) for name in SLICED} | {"latency_seconds": latency, "rougeL": 0.5 + right / 2}
     return ExampleOutcome(
@@ -33,7 +35,7 @@ def outcome(number, right, latency=1.0, gold="SELECT 1"):
         runs=True,
         error_class=None if right else "wrong_literal",
         seconds=0.0,
-        slices={"difficulty": [kind], "database": [f"d{number % 5}"]},
+        slices={"difficulty": [kind], "database": [databases[number] if databases else f"d{number % 5}"]},
         values=values,
     )
 
@@ -60,6 +62,7 @@ def card(rights, **more):
         },
         gold=GoldCounts(ok=len(examples), empty=0, failed=0),
         errors={"wrong_literal": wrong} if wrong else {},
+        rules=LABEL,
         examples=examples,
     )
 
@@ -120,6 +123,41 @@ def test_several_models_against_one_are_corrected_too():
     assert main.p == single.p
 
 
+def test_each_metric_is_corrected_for_all_that_are_asked():
+    found = compare_scorecards([("a", card(HALF)), ("b", card(BETTER)), ("c", card(HALF))])
+    others = [d for pair in found.pairs for metric, d in pair.metrics.items() if metric != "execution_accuracy"]
+    assert len(others) == 2 * 4
+    assert [d.p_adjusted for d in others] == pytest.approx(holm([d.p for d in others]))
+    runs = found.pairs[0].metrics["runs"]
+    assert runs.p < runs.p_adjusted < 0.05
+    # 9 to 2 is a difference where it is the one question asked, and none among a dozen.
+    few = [right or number in range(2, 30, 4) or number in (3, 7) for number, right in enumerate(HALF)]
+    few[0] = few[1] = False
+    pair = compare_scorecards([("a", card(HALF)), ("b", card(few))]).pairs[0]
+    assert (pair.metrics["execution_accuracy"].wins, pair.metrics["execution_accuracy"].losses) == (9, 2)
+    assert pair.metrics["execution_accuracy"].p == pair.metrics["runs"].p < 0.05 < pair.metrics["runs"].p_adjusted
+    assert (pair.metrics["execution_accuracy"].verdict, pair.metrics["runs"].verdict) == ("better", "no_difference")
+
+
+def test_a_long_dimension_keeps_what_changed_most_and_says_how_much_it_left_out():
+    many = [f"d{number // 4:02}" for number in range(240)]
+    before, after = card([True] * 240, databases=many), card([number < 236 for number in range(240)], databases=many)
+    tables = comparison_view(compare_scorecards([("a", before), ("b", after)]))["pairs"][0]["slices"]
+    table = next(table for table in tables if table["title"] == "database")
+    assert [row["value"] for row in table["rows"]][:3] == ["d59", "d00", "d01"]
+    assert (len(table["rows"]), table["left_out"]) == (40, 20)
+    assert "20 more in the JSON" in render_comparison(compare_scorecards([("a", before), ("b", after)]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"rules": "strict-bag 2"}, "by rules strict-bag 1 and by rules strict-bag 2"), ({"suite": 3}, "on 3 fuzzed")],
+)
+def test_only_the_same_rules_can_be_paired(change, words):
+    with pytest.raises(UserError, match=words):
+        compare_scorecards([("a", card(HALF)), ("b", card(HALF).model_copy(update=change))])
+
+
 def test_only_the_same_examples_can_be_paired():
     with pytest.raises(UserError, match="different examples, 'e119'"):
         compare_scorecards([("a", card(HALF)), ("b", card(HALF[:-1]))])
@@ -129,29 +167,14 @@ def test_only_the_same_examples_can_be_paired():
         compare_scorecards([("a", card(HALF))])
 
 
-class _Page(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.requests, self.text = [], []
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.requests += [tag] if tag in ("script", "link", "img", "iframe") else []
-        self.requests += [found[name] for name in ("src", "href") if name in found]
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def test_the_page_asks_for_nothing_and_escapes_what_models_write():
-    page = _Page()
     html = render_comparison(compare_scorecards([("old", card(HALF)), ("<b>new</b>", card(BETTER))]))
-    page.feed(html)
-    text = " ".join(page.text)
-    assert page.requests == []
-    assert "<b>new</b> is better than old: +11.7 points of execution accuracy." in text
+    page = Page(html)
+    assert page.requests == page.links == []
+    assert "<b>new</b> is better than old: +11.7 points of execution accuracy." in page.text
     assert "<b>new</b>" not in html.replace("&lt;b&gt;new&lt;/b&gt;", "")
-    assert "Question <3>?" in text
+    assert "Question <3>?" in page.text
+    assert ", p < 0.001 (McNemar" in page.text
 
 
 def test_three_on_one_page_and_a_sentence_each():

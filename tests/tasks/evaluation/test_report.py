@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from tasks.data.drawing import axis_ticks
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
 from tasks.evaluation.metrics import METRICS, SLICED, summarise
-from tasks.evaluation.report import ReportData, render_report
+from tasks.evaluation.nights_chart import nights_chart
+from tasks.evaluation.report import NightPoint, ReportData, render_report
 from tasks.evaluation.report_examples import choose_examples
 from tasks.evaluation.report_tables import compare, difference_text, slice_tables
 from tasks.evaluation.report_view import duration, view
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Scorecard, Subject
+from tests.pages import Page
 
 EVIL = "<script>alert('x')</script>"
 
@@ -102,39 +103,14 @@ DATA_REJECTED = {
     "data": {"counts": {"rows": 100}, "reasons": {"gold_fails": 31}},
     "seconds": {"prepare": 2.0},
 }
-VOID = {"meta", "br", "rect", "line", "polyline"}
-
-
-class _Page(HTMLParser):
-    """Checks that every element is closed and collects the visible text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.text, self.tags = [], [], set()
-        self.feed(html)
-        assert self.open == []
-        self.text = " ".join(" ".join(self.text).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
 
 
 def page(data):
     html = render_report(ReportData.model_validate(data))
     assert not re.search(r"https?://", html)
     assert not re.search(r"\s(src|srcset)=|@import|url\(", html)
-    found = _Page(html)
-    assert not found.tags & {"script", "img", "link", "iframe", "object"}
+    found = Page(html)
+    assert found.requests == []
     return found.text
 
 
@@ -219,7 +195,7 @@ def test_everything_is_escaped():
     html = render_report(ReportData.model_validate(data))
     assert "<script" not in html.lower()
     assert html.count("&lt;script&gt;") > 40
-    _Page(html)
+    assert Page(html).requests == []
 
 
 @pytest.mark.parametrize(
@@ -284,6 +260,53 @@ def test_charts():
     assert len(long) < 12_000
     points = re.search(r'points="([^"]+)"', long).group(1).split()
     assert points[-1].startswith("100.000,")
+
+
+def point(version, value, measured="t", **more):
+    day = f"2026-03-{int(version):02}T03:12:00Z"
+    return NightPoint(
+        version=version, created=day, measured=measured, value=value, low=value - 0.05, high=value + 0.05, n=400, **more
+    )
+
+
+def test_nights_are_points_and_only_those_that_can_be_compared_are_connected():
+    nights = [point("1", 0.4), point("2", 0.5, promoted=True), point("3", 0.45, "other"), point("4", 0.5, "other")]
+    chart = nights_chart(nights)
+    assert (chart.count("<circle"), chart.count('class="night"'), chart.count("night-point promoted")) == (4, 2, 1)
+    assert "version 2, 2026-03-02: 50.0% (45.0% to 55.0%, n = 400), in Production" in chart
+    heights = [float(value) for value in re.findall(r'cy="([\d.]+)"', chart)]
+    assert heights[0] > heights[2] > heights[1] == heights[3]
+    assert nights_chart(nights[:1]) == ""
+    flat = nights_chart([point("1", 1.0), point("2", 1.0)])
+    assert "110%" not in flat
+    assert "nan" not in flat
+    text = page(PROMOTED | {"nights": [night.model_dump() for night in nights]})
+    assert "Night after night" in text
+    assert "Night after night" not in page(PROMOTED)
+
+
+def test_error_classes_say_what_they_mean():
+    assert "a column that the schema lacks" in page(PROMOTED)
+
+
+@pytest.mark.parametrize("against", [None, make_card("champion", 60, n=120)])
+def test_a_long_dimension_keeps_what_changed_most_then_the_largest(against):
+    main = make_card("challenger", 60, n=120)
+    names = [f"d{min(i, 100) // 2:02}" for i in range(120)]  # the last one holds 20 examples, the others two
+    spread = [e.model_copy(update={"slices": {"database": [n]}}) for e, n in zip(main.examples, names, strict=True)]
+    fallen = [
+        e.model_copy(update={"values": e.values | {"execution_accuracy": 0.0}}) if n == "d07" else e
+        for e, n in zip(spread, names, strict=True)
+    ]
+    parts = {n: {m: summarise(m, [1.0] * names.count(n)) for m in SLICED} for n in dict.fromkeys(names)}
+    main = main.model_copy(update={"examples": fallen, "slices": {"database": parts}})
+    against = against and against.model_copy(update={"examples": spread, "slices": {"database": parts}})
+    cards = {"challenger": main} | ({"champion": against} if against else {})
+    (table,) = slice_tables(cards, main, against)
+    shown = [row["value"] for row in table["rows"]]
+    assert (len(shown), table["left_out"]) == (40, 11)
+    assert "d50" in shown
+    assert (shown[0] == "d07") is (against is not None)
 
 
 def test_durations_read_like_speech():

@@ -15,6 +15,7 @@ from tasks.evaluation.scorecard import Scorecard, Subject
 from tasks.evaluation.scorecard_build import build_scorecard, database_file
 from tasks.evaluation.slices import in_order, slices_of
 from tasks.sql.executor import Limits
+from tasks.sql.measuring import LOST
 
 SCHEMA = """CREATE TABLE staff (id INTEGER PRIMARY KEY, name TEXT, salary INTEGER);
 CREATE TABLE teams (id INTEGER, city TEXT);"""
@@ -118,6 +119,15 @@ def test_text_metrics_judge_the_extracted_query(card):
     rouge = card.values("rougeL")["rows"]
     assert 0 < rouge < 1
     assert card.values("hybrid_score")["rows"] == pytest.approx(0.7 * rouge)
+
+
+def test_what_could_not_be_measured_is_left_out_and_what_does_not_run_is_nothing(card, monkeypatch):
+    assert card.values("soft_f1")["rows"] == pytest.approx(0.8)  # two of three cells, none too many
+    monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", lambda tasks, limits: [LOST for _ in tasks])
+    examples = [example(id, NAMES) for id in ("ran", "broken", "right")]
+    answers = ("SELECT name FROM staff WHERE id > 1", "SELECT wage FROM staff", NAMES)
+    predictions = [Prediction(one.id, sql) for one, sql in zip(examples, answers, strict=True)]
+    assert build_scorecard(examples, predictions, SUBJECT, "t").values("soft_f1") == {"broken": 0.0, "right": 1.0}
 
 
 def test_hallucinations_are_counted(card):

@@ -131,7 +131,7 @@ def test_rows_that_are_too_long_are_dropped_and_counted(tiny_model: Path) -> Non
 )
 def test_preflight_refuses_wrong_rows(tiny_model: Path, ids: list[int], mask: list[int], message: str) -> None:
     with pytest.raises(NightshiftError, match=message):
-        check_rows(Tokenised([{"input_ids": ids, "completion_mask": mask}], 0, 3), load_tokenizer(tiny_model))
+        check_rows(Tokenised([{"input_ids": ids, "completion_mask": mask}], 0, 3, 0, 2), load_tokenizer(tiny_model))
 
 
 @pytest.fixture(scope="module")
