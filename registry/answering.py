@@ -10,31 +10,40 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from infra.errors import UserError
 from registry.manifest import FILE, Manifest, check_manifest, read_manifest, read_prompt
 from tasks.data.prompts import Prompter
 from tasks.data.rendering import render_ddl
 from tasks.data.schema import parse_schema
+from tasks.data.values import VALUE_LIMITS, schema_with_values
 from tasks.models.decoding import continuation
 from tasks.models.generation import Generation, generate
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.resolve import resolve_model
+from tasks.sql.databases import Database
 from tasks.sql.executor import Limits, open_database, run_query
 from tasks.sql.extraction import extract_sql
 
 ADAPTER = "adapter"
 _CHECK = Limits(seconds=1.0, rows=1000, memory_mb=512)
+_VALUES_SECONDS = 30.0  # after so long sample values are read again
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question over a schema given as CREATE TABLE statements."""
+    """A question over a schema given as CREATE TABLE statements.
+
+    `database` is where sample values are read from, for an adapter whose prompts show some; without it they show none.
+    """
 
     question: str
     schema: str
     evidence: str = ""
+    database: Database | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,22 @@ class Answerer:
         self._prompter = Prompter(read_prompt(adapter), tokenizer)
         self._tokenizer: Any = tokenizer
         self._model: Any = load_adapter(load_base(base), adapter)
+        self._sampled: WeakKeyDictionary[Database, tuple[float, str, str]] = WeakKeyDictionary()
 
     def prompt(self, ask: Ask) -> str:
         """The text the model is given; raises UserError when the schema is unreadable or does not fit."""
-        return self._prompter.render(ask.schema, ask.question, ask.evidence)
+        return self._prompter.render(self._shown(ask), ask.question, ask.evidence)
+
+    def _shown(self, ask: Ask) -> str:
+        """The schema as the adapter was taught to see it: with sample values of the database where it was so."""
+        most, database = self._prompter.spec.sample_values, ask.database
+        if not most or database is None:
+            return ask.schema
+        read, schema, shown = self._sampled.get(database, (0.0, "", ""))
+        if schema != ask.schema or monotonic() - read > _VALUES_SECONDS:
+            shown = schema_with_values(ask.schema, lambda sql: database.run(sql, VALUE_LIMITS), most)
+            self._sampled[database] = (monotonic(), ask.schema, shown)
+        return shown
 
     def answer(self, asks: Sequence[Ask], batch_size: int = 32) -> list[Written]:
         """The SQL for each question, in order; one that cannot be asked is invalid with its reason, never an error."""

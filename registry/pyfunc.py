@@ -1,8 +1,9 @@
 """The release as an MLflow model ("models from code": MLflow runs this file, nothing is pickled).
 
 Input rows: `question`, and `schema` (CREATE TABLE statements) or `database` (a SQLite file on the machine that answers;
-only its schema is read). Output rows: `sql`, `valid`, `reason` when it is not, `tokens`, `seconds`. The base model is
-looked for in NIGHTSHIFT_MODELS, else NIGHTSHIFT_HOME/models, and fetched once when it is not there.
+its schema is read, and sample values when the adapter was taught with some). Output rows: `sql`, `valid`, `reason` when
+it is not, `tokens`, `seconds`. The base model is looked for in NIGHTSHIFT_MODELS, else NIGHTSHIFT_HOME/models, and
+fetched once when it is not there.
 
 Limits: no batching across requests and no switch to a newer release; `nightshift serve` has both.
 """
@@ -33,30 +34,25 @@ class SqlModel(PythonModel):
     # The hint keeps MLflow from deriving a signature of its own: `registry.package` writes it.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict]:
         """One row of output for each row of input; a row that cannot be answered says why."""
-        rows = model_input.to_dict("records")
-        found = [_schema_of(row) for row in rows]
-        asks = [
-            Ask(_text(row, "question"), schema, _text(row, "evidence"))
-            for row, (schema, problem) in zip(rows, found, strict=True)
-            if not problem
-        ]
-        written = iter(self.answerer.answer(asks))
-        return [_document(Written("", False, problem) if problem else next(written)) for _, problem in found]
+        found = [_ask_of(row) for row in model_input.to_dict("records")]
+        written = iter(self.answerer.answer([ask for ask in found if isinstance(ask, Ask)]))
+        return [_document(next(written) if isinstance(ask, Ask) else Written("", False, ask)) for ask in found]
 
 
-def _schema_of(row: dict[str, Any]) -> tuple[str, str]:
-    """The schema to ask about, or what is wrong with the row."""
-    schema, database = _text(row, "schema"), _text(row, "database")
-    if not _text(row, "question"):
-        return "", "question is empty"
-    if bool(schema) == bool(database):
-        return "", "give either schema or database"
+def _ask_of(row: dict[str, Any]) -> Ask | str:
+    """What a row asks, or what is wrong with it."""
+    question, schema, path = _text(row, "question"), _text(row, "schema"), _text(row, "database")
+    if not question:
+        return "question is empty"
+    if bool(schema) == bool(path):
+        return "give either schema or database"
     if schema:
-        return schema, ""
+        return Ask(question, schema, _text(row, "evidence"))
     try:
-        return SqliteFile(Path(database)).schema(), ""
+        database = SqliteFile(Path(path))
+        return Ask(question, database.schema(), _text(row, "evidence"), database)
     except UserError as error:
-        return "", str(error)
+        return str(error)
 
 
 def _text(row: dict[str, Any], key: str) -> str:

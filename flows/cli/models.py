@@ -79,7 +79,7 @@ def ask(
     from tasks.sql.executor import Limits
 
     served = load_production(settings, release_in_production(settings.open_store(), release))
-    asked = Ask(question, schema, evidence)
+    asked = Ask(question, schema, evidence, opened)
     [written] = served.answerer.answer([asked])
     limits = Limits(rows=rows, seconds=seconds)
     answer = finish_answer(served, asked, written, opened, limits, explained=explain)

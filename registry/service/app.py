@@ -88,8 +88,8 @@ def create_app(engine: Engine, databases: Databases, feedback: Store, access: Ac
         began = time.monotonic()
         opened = await asyncio.to_thread(lambda: [_open(databases, request) for request in requests])
         asks = [
-            Ask(request.question.strip(), schema, request.evidence)
-            for request, (_, schema) in zip(requests, opened, strict=True)
+            Ask(request.question.strip(), schema, request.evidence, database)
+            for request, (database, schema) in zip(requests, opened, strict=True)
         ]
         given = await asyncio.wrap_future(engine.submit(asks))
 

@@ -24,10 +24,12 @@ from registry.service.access import Access
 from registry.service.app import Databases, create_app
 from registry.service.run import build_engine, note_key
 from registry.serving import finish_answer, load_production, release_in_production
-from tasks.data.prompts import PromptSpec
+from tasks.data.example import Example
+from tasks.data.prompts import Prompter, PromptSpec
+from tasks.data.values import add_values
 from tasks.models.loading import load_base, load_tokenizer
 from tasks.sql.continuation import Continuation
-from tasks.sql.databases import SqliteFile
+from tasks.sql.databases import Script, SqliteFile
 from tasks.sql.executor import Limits
 
 DDL = "CREATE TABLE cars (id INTEGER, name TEXT)"
@@ -118,6 +120,26 @@ def test_production_is_loaded_whole_or_not_at_all(promoted):
     tracking.client().log_text(release.run_id, "{}", place)
     with pytest.raises(AdapterChanged):
         load_production(promoted.settings, promoted.name)
+
+
+def test_an_adapter_taught_with_sample_values_is_asked_with_them(adapters, tiny_model, tmp_path):
+    adapter = tmp_path / "adapter"
+    shutil.copytree(adapters[0], adapter)
+    spec = PromptSpec(max_tokens=1200, sample_values=2)
+    (adapter / "prompt.json").write_text(spec.model_dump_json())
+    connection = sqlite3.connect(tmp_path / "cars.sqlite")
+    connection.executescript(f"{DDL}; INSERT INTO cars VALUES (1, 'Fiat'), (2, 'Opel'), (3, 'Opel'), (4, NULL);")
+    connection.close()
+    answerer = Answerer(tiny_model, adapter, make_manifest(adapter, f"path:{tiny_model}", 6))
+    database = SqliteFile(tmp_path / "cars.sqlite")
+    asked = answerer.prompt(Ask("How many?", database.schema(), database=database))
+    assert "cars(id [1, 2], name ['Opel', 'Fiat'])" in asked
+    [taught] = add_values([Example("a", "cars", "How many?", DDL, "", database=str(database.path))], 2)
+    assert asked == Prompter(spec, load_tokenizer(tiny_model)).render(taught.schema, "How many?")
+    # A pasted script has the rows that it inserts, a schema alone none.
+    script = Script(DDL, "INSERT INTO cars VALUES (7, 'Fiat');")
+    assert "cars(id [7], name ['Fiat'])" in answerer.prompt(Ask("How many?", DDL, database=script))
+    assert "cars(id, name)" in answerer.prompt(Ask("How many?", DDL))
 
 
 def test_valid_means_a_query_that_runs_on_the_schema():

@@ -36,13 +36,14 @@ class Writer:
     manifest = MANIFEST
 
     def __init__(self, version):
-        self.version, self.batches = version, []
+        self.version, self.batches, self.databases = version, [], []
         self.gate = threading.Event()
         self.gate.set()
 
     def answer(self, asks, batch_size=32):
         self.gate.wait(10)
         self.batches.append([ask.question for ask in asks])
+        self.databases += [ask.database for ask in asks]
         if any("explode" in ask.question for ask in asks):
             raise RuntimeError("out of memory")
         found = []

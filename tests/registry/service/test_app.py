@@ -39,6 +39,10 @@ def test_a_database_by_name_and_a_pasted_schema(world, cars):
         assert document["explanation"] == ["reads cars", "sorts by id, lowest first", "shows name"]
         assert document["plan"][0] == "SCAN cars"
     assert client.get("/databases").json()[0]["schema"].startswith("CREATE TABLE cars")
+    # The model may look at the values of either.
+    named, pasted = world.writers["1"].databases
+    assert named is cars
+    assert pasted.setup == "INSERT INTO cars VALUES (1, 'Fiat'), (2, NULL);"
 
 
 def test_sql_is_written_but_not_run_when_so_asked(world):

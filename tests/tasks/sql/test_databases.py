@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from infra.errors import UserError
-from tasks.data.schema import parse_schema
+from tasks.data.schema import parse_schema, split_values
+from tasks.data.values import schema_with_values
 from tasks.sql.databases import Script, connect_database, plain_rows
 from tasks.sql.executor import Limits
 
@@ -107,6 +108,16 @@ def test_sqlite_queries_run_on_postgresql(postgres):
     assert database.run("SELECT founded FROM makers WHERE country LIKE 'I%' LIMIT 1").status == "ok"
     assert database.run("SELECT id FROM makers WHERE country = 'Spain'").columns == ("id",)
     assert "Seq Scan" in "\n".join(database.plan("SELECT * FROM makers"))
+
+
+def test_sample_values_are_read_from_postgresql_too(postgres):
+    database = connect_database(postgres)
+    _, values = split_values(schema_with_values(database.schema(), database.run, 2))
+    assert values[("makers", "country")] == ("'France'", "'Italy'")
+    assert values[("makers", "founded")] == ("'1898-01-01'", "'1899-07-11'")
+    assert values[("cars", "price")] == ("9999.50", "12000.00")
+    assert values[("cars", "model name")] == ("'Clio'", "'Panda'")
+    assert ("cars", "tags") not in values
 
 
 @pytest.mark.parametrize(
