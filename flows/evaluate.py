@@ -29,6 +29,7 @@ from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples, write_examples
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
+from tasks.data.strata import stratified_sample
 from tasks.data.values import add_values
 from tasks.evaluation.predictions import read_predictions
 from tasks.evaluation.scorecard import Role, Scorecard, Subject
@@ -115,9 +116,11 @@ def test_split(night: Night) -> tuple[list[Example], str]:
     """The examples that all models answer, and their fingerprint."""
     _, dataset = fetch_dataset(night)
     rows = read_examples(dataset / "test.jsonl")
+    # Drawn by hash, since files are sorted by database: the first rows would be about a few of them.
+    chosen = stratified_sample(rows, night.recipe.evaluation.max_samples or len(rows), ("difficulty",), "evaluation")
+    drawn = {row.id for row in chosen}
     # What was fixed once is always asked again, however few samples the recipe takes.
-    limit = night.recipe.evaluation.max_samples or len(rows)
-    examples = rows[:limit] + [row for row in rows[limit:] if DIMENSION in row.tags]
+    examples = [row for row in rows if row.id in drawn or DIMENSION in row.tags]
     test = fingerprint([example.to_row() for example in examples])
     return fetch_databases(night.store, examples, night.work / "databases"), test
 

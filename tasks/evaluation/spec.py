@@ -12,6 +12,10 @@ class EvaluationSpec(BaseModel):
 
     max_new_tokens: int = Field(96, ge=8, description="longest answer; a longer one is cut and judged as it stands")
     batch_size: int = Field(32, ge=1, description="questions answered at once")
-    max_samples: int | None = Field(None, ge=1, description="rows of the test split to use; all when absent")
+    max_samples: int | None = Field(
+        None,
+        ge=1,
+        description="rows of the test split to use, drawn by hash with every difficulty in its share; all when absent",
+    )
     seconds_per_query: float = Field(5.0, gt=0, description="deadline of one SQL query")
     workers: int = Field(2, ge=1, description="processes that execute SQL")
