@@ -8,8 +8,10 @@ from flows.evaluate import load_scorecard
 from flows.night import Night
 from infra.errors import first_line
 from infra.refs import Ref
+from validation.spec import BATCH_REASONS, DATASET_REASONS
 
 SCHEMA_VERSION = 1
+RULES = BATCH_REASONS | DATASET_REASONS
 STEP_NAMES = ("prepare", "train", "evaluate", "promote")
 
 
@@ -89,13 +91,19 @@ def _document(night: Night) -> dict[str, Any]:
 
 def _broken_contract(validation: dict[str, Any]) -> str:
     share = f"{validation['quarantined']} of {validation['rows']} rows quarantined"
-    broken = [e["reason"] for e in validation["expectations"] if not e["success"] and e["scope"] == "batch"]
+    broken = [_broken(e) for e in validation["expectations"] if not e["success"] and e["scope"] == "batch"]
     reasons = ", ".join(f"{reason} ({count})" for reason, count in list(validation["reasons"].items())[:4])
     return "; ".join(
         filter(
-            None, [share, f"broken: {', '.join(broken)}" if broken else "", f"reasons: {reasons}" if reasons else ""]
+            None, [share, f"broken: {'; '.join(broken)}" if broken else "", f"reasons: {reasons}" if reasons else ""]
         )
     )
+
+
+def _broken(expectation: dict[str, Any]) -> str:
+    """What does not hold, and the figure that says so."""
+    figure = "" if expectation["observed"] is None else f" ({expectation['observed']:g})"
+    return f"{expectation['reason']}{figure}, the rule that {RULES[expectation['reason']]}"
 
 
 def _told(document: dict[str, Any]) -> dict[str, Any]:

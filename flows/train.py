@@ -109,7 +109,8 @@ def record_stage(night: Night, number: int, result: dict[str, Any]) -> None:
         shared | stage.model_dump(mode="json") | {"precision": result["precision"], "trainable": result["trainable"]},
     )
     tracking.log_curve(run, "loss", [(int(step), float(loss)) for step, loss in result["curve"]])
-    metrics = {key: float(result[key]) for key in ("seconds", "steps", "rows", "tokens", "dropped", "peak_memory_mb")}
+    measured = ("seconds", "steps", "rows", "tokens", "dropped", "tables_dropped", "peak_memory_mb")
+    metrics = {key: float(result[key]) for key in measured}
     if result["eval_loss"] is not None:
         metrics["eval_loss"] = float(result["eval_loss"])
     tracking.log_metrics(run, metrics)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_project(docs_dir: Path | None, project: Path | None = None) -> Iterator[Any]:
-    """A Great Expectations project, kept in `project` if given; its Data Docs are copied to `docs_dir` at the end."""
+    """A Great Expectations project; with `docs_dir` its Data Docs are written there at the end.
+
+    `project` is a folder in which it stays for a later suite, so that one set of Data Docs shows both; without
+    `docs_dir` nothing is written and `project` is not used. Raises NightshiftError when there are no Data Docs."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported: nothing is sent anywhere
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -99,7 +102,9 @@ def _outcome(result: Any) -> tuple[Outcome, list[int]]:
         if bool(records) == bool(result.success):
             raise NightshiftError(f"expectation {reason} ({config.type}) does not name the rows that break it")
     count = len(records) if scope == "row" else int(not result.success)
-    return Outcome(config.type, reason, scope, bool(result.success), count), records
+    observed = result.result.get("observed_value") if scope == "batch" else None
+    figure = round(float(observed), 4) if isinstance(observed, (int, float)) else None
+    return Outcome(config.type, reason, scope, bool(result.success), count, figure), records
 
 
 def _problem(info: dict[str, Any] | None) -> str:

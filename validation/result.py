@@ -13,13 +13,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one expectation: `unexpected` counts the rows that broke it (0 or 1 for one of the batch)."""
+    """What came of one expectation: `unexpected` counts the rows that broke it (0 or 1 for one of the batch).
+
+    `observed` is the figure that an expectation of the batch judged, where it judged one.
+    """
 
     name: str
     reason: str
     scope: str
     success: bool
     unexpected: int
+    observed: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as a JSON object."""

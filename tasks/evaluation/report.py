@@ -33,6 +33,8 @@ class StageLine(_Part):
     reused: bool = Field(False, description="taken from an earlier run of the same night")
     curve: list[tuple[float, float | None]] = Field(default_factory=list, description="(step within the stage, loss)")
     eval_loss: float | None = None
+    dropped: int = Field(0, description="rows too long to train on")
+    tables_dropped: int = Field(0, description="tables that prompts left out to stay within their budget")
 
 
 class GateLine(_Part):

@@ -83,6 +83,7 @@ def view(data: ReportData) -> dict[str, Any]:
         "groups": choose_examples(main, reference, reference_role or ""),
         "nights": nights_chart(data.nights),
         "stages": [_stage(stage) for stage in data.stages],
+        "left_out": _left_out(data.stages),
         "chart": loss_chart([Curve(stage.name, stage.curve) for stage in data.stages]),
         "counts": _amounts(data.data.counts),
         "reasons": _amounts(dict(sorted(data.data.reasons.items(), key=lambda item: (-item[1], item[0])))),
@@ -216,6 +217,16 @@ def _stage(stage: StageLine) -> dict[str, Any]:
         "seconds": "" if stage.seconds is None else duration(stage.seconds),
         "reused": stage.reused,
     }
+
+
+def _left_out(stages: list[StageLine]) -> str:
+    """What the stages' budgets of tokens cost; empty when they cost nothing."""
+    rows, tables = sum(stage.dropped for stage in stages), sum(stage.tables_dropped for stage in stages)
+    told = [f"{rows:,} rows were too long to train on"] if rows else []
+    told += (
+        [f"prompts left out {tables:,} tables that gold does not use, to stay within their budget"] if tables else []
+    )
+    return "; ".join(told)
 
 
 def _amounts(counts: dict[str, int]) -> list[tuple[str, str]]:

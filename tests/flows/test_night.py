@@ -123,6 +123,35 @@ def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Plac
     assert len(place.run("releases", "--json")[1]) == 1
 
 
+def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[str, Any], place: Place) -> None:
+    ddl = "CREATE TABLE cars (id INTEGER, wheels INTEGER)"
+    rows = [
+        {
+            "id": f"{split}-{i}",
+            "db_id": split,
+            "question": f"How many cars have {i} wheels{', as seen from the road' * 15}?",
+            "schema": f"{ddl}; CREATE TABLE {split} (id INTEGER)",
+            "sql": f"SELECT COUNT(*) FROM cars WHERE wheels = {i}",
+            "tags": {"split": split},
+        }
+        for split, numbers in (("train", range(30)), ("test", range(40, 48)))
+        for i in numbers
+    ]
+    (place.folder / "long.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    options = ["--set", "data.sources=[{kind: file, path: long.jsonl}]", "--set", "data.decontaminate={near: 1.0}"]
+    before = place.stage_markers()
+    code, outcome, err = place.run(*RETRAIN, *options)
+    assert code == 5, (outcome, err)
+    assert outcome["outcome"] == "data_rejected"
+    told = "drift_question (1), the rule that lengths of questions have the shares that they had in the last accepted"
+    assert told in outcome["reason"]
+    assert "0 of 38 rows quarantined" in outcome["reason"]
+    assert place.stage_markers() == before
+    # What was refused is no yardstick: the next night is still compared with the dataset that was accepted.
+    assert place.run(*RETRAIN, *options, "--set", "training.seed=5")[0] == 5
+    assert [r["version"] for r in place.run("releases", "--json")[1]] == ["1"]
+
+
 def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Place) -> None:
     # A gate that nothing can pass stands for a challenger that is not good enough.
     beaten = "{metric: execution_accuracy, versus: champion, min_delta: 0.01}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,8 @@ import pytest
 
 from infra.errors import NightshiftError
 from tasks.data.example import Example
-from tasks.data.sources import BadRecord, FileSource, read_file
+from tasks.data.mapping import BadRecord
+from tasks.data.sources import FileSource, read_file
 from validation import run
 from validation.quarantine import quarantine_table, write_quarantine
 from validation.run import validate_examples
@@ -95,7 +97,8 @@ def planted_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def planted(planted_file) -> tuple[list[Example], list[BadRecord]]:
-    records = list(read_file(FileSource(path="data.jsonl"), planted_file.parent))
+    with contextlib.chdir(planted_file.parent):
+        records = list(read_file(FileSource(path="data.jsonl")))
     assert len(records) == 10 + len(DEFECTS)
     return [r for r in records if isinstance(r, Example)], [r for r in records if isinstance(r, BadRecord)]
 
@@ -193,7 +196,10 @@ def test_the_document(planted):
     assert document["schema_version"] == 1
     assert (document["rows"], document["kept"], document["quarantined"]) == (10 + len(DEFECTS), 10, len(DEFECTS))
     assert document["quarantine"][0] == {"file": "data.jsonl", "row": 11, "id": "g11", "reasons": ["missing_sql"]}
-    assert {"name", "reason", "scope", "success", "unexpected"} == set(document["expectations"][0])
+    assert {"name", "reason", "scope", "success", "unexpected", "observed"} == set(document["expectations"][0])
+    observed = {e["reason"]: e["observed"] for e in document["expectations"]}
+    assert observed["quarantined_share"] == round(len(DEFECTS) / (10 + len(DEFECTS)), 4)
+    assert observed["does_not_run"] is None
     assert document["docs"] is None
 
 
@@ -294,8 +300,31 @@ def test_the_command_names_every_planted_defect_and_keeps_the_original_rows(plan
         assert row["original"][:1000] == text[:1000] or not text.isascii() or "\0" in text
 
 
+@pytest.mark.parametrize(
+    ("path", "rows", "reasons"),
+    [
+        ("spider/train_spider.jsonl", 3000, {"does_not_run": 2, "unknown_table_or_column": 1}),
+        ("bird/dev_minus_minidev_500.jsonl", 500, {}),
+        ("synsql/synsql_complex_300.jsonl", 300, {}),
+        (
+            "gretel/synthetic_text_to_sql.recovered21.jsonl",
+            21,
+            {"statement_not_allowed": 3, "unknown_table_or_column": 2},
+        ),
+    ],
+)
+def test_every_row_of_the_real_files_is_accounted_for_by_its_id(real_data, path, rows, reasons):
+    records = list(read_file(FileSource(path=str(real_data / path))))
+    examples = [r for r in records if isinstance(r, Example)]
+    result = validate_examples(examples, [], ValidationSpec())
+    assert len(records) == result.rows == rows
+    assert sorted([r.id for r in result.kept] + [r.id for r in result.quarantined]) == sorted(r.id for r in records)
+    assert result.reasons == reasons
+    assert all(r.reasons and json.loads(r.original) for r in result.quarantined)
+
+
 def test_sql_create_context_rows_that_do_not_run_are_quarantined(real_data):
-    examples = list(read_file(FileSource(path="sql_create_context/*.jsonl", difficulty="easy"), real_data))
+    examples = list(read_file(FileSource(path=str(real_data / "sql_create_context/*.jsonl"), difficulty="easy")))
     result = validate_examples(examples, [], ValidationSpec(max_quarantined_share=0.1))
     assert (result.rows, len(result.quarantined)) == (3957, 304)
     assert set(result.reasons) == {"unknown_table_or_column", "broken_schema", "does_not_run"}

@@ -139,6 +139,13 @@ def test_a_promotion():
         assert part in text, part
 
 
+def test_what_the_budgets_of_tokens_cost_is_told():
+    stages = [{"name": "easy", "dropped": 2, "tables_dropped": 1200}, {"name": "hard", "tables_dropped": 34}]
+    text = page(PROMOTED | {"stages": stages})
+    assert "2 rows were too long to train on; prompts left out 1,234 tables that gold does not use" in text
+    assert "left out" not in page(PROMOTED)
+
+
 def test_a_rejection_names_the_gate_that_failed():
     text = page(REJECTED)
     assert "quickstart-sql version 3 did not earn Production. Version 2 stays in Production." in text
