@@ -18,7 +18,7 @@ from infra.errors import NightshiftError
 from tasks.data.containers import excerpt
 from tasks.data.example import Example
 from tasks.data.frame import COLUMNS, DEFAULT_LIMITS, FeatureRow, TokenCounter, feature_rows
-from tasks.data.sources import BadRecord
+from tasks.data.mapping import BadRecord
 from validation.gx import check, open_project
 from validation.originals import original_rows
 from validation.result import Outcome, ValidationResult

@@ -64,6 +64,11 @@ class Feedback(BaseModel):
         return fingerprint(self.model_dump(mode="json", exclude={"time", "signature"}))
 
     @property
+    def right_sql(self) -> str:
+        """The SQL that the judge vouches for: the answer when right, else the correction, empty when there is none."""
+        return self.sql if self.verdict == "right" else self.corrected_sql
+
+    @property
     def key(self) -> str:
         """Where it lies in the feedback store."""
         return f"{FOLDER}/{self.id}.json"
@@ -101,13 +106,6 @@ def trusted(record: Feedback, reviewers: Mapping[str, str]) -> bool:
     if token is None:
         return False
     return hmac.compare_digest(record.signature.encode(), _signature(record, token).encode())
-
-
-def trusted_sql(record: Feedback, reviewers: Mapping[str, str]) -> str | None:
-    """The SQL that a reviewer vouches for: the answer when right, the correction when given; None otherwise."""
-    if not trusted(record, reviewers):
-        return None
-    return record.sql if record.verdict == "right" else record.corrected_sql or None
 
 
 def _signature(record: Feedback, token: str) -> str:

@@ -12,7 +12,6 @@ databases of regression rows are SQLite files.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,8 +25,9 @@ from infra.hashing import fingerprint, sha256_of_file
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.data.example import Example
-from tasks.data.feedback import Feedback, read_feedback, reviewers_from_environment, trusted, trusted_sql
+from tasks.data.feedback import Feedback, read_feedback, reviewers_from_environment, trusted
 from tasks.data.mixture import SourceShare
+from tasks.data.strata import hashed
 from tasks.sql.features import difficulty, features
 from tasks.sql.parse import parse
 
@@ -99,15 +99,15 @@ def read_feedback_source(source: FeedbackSource) -> tuple[list[Example], Feedbac
     # Times are ISO 8601 in UTC, and signed: their order is that of the judgements.
     for id, judged in sorted(questions.items(), key=lambda item: min((r.time, item[0]) for _, r in item[1])):
         judged.sort(key=lambda item: (item[1].time, item[0]))
-        telling = [(key, record) for key, record in judged if trusted_sql(record, reviewers)]
-        account.uncorrected.extend(key for key, record in judged if not trusted_sql(record, reviewers))
+        telling = [(key, record) for key, record in judged if record.right_sql]
+        account.uncorrected.extend(key for key, record in judged if not record.right_sql)
         if not telling:
             continue
         account.superseded.extend(key for key, _ in telling[:-1])
         key, latest = telling[-1]
         account.used.append(key)
         failed = next((record for _, record in judged if record.verdict == "wrong"), None)
-        examples.append(_example(source, id, key, latest, trusted_sql(latest, reviewers) or "", failed))
+        examples.append(_example(source, id, key, latest, failed))
     return examples, account
 
 
@@ -118,20 +118,20 @@ def question_id(record: Feedback) -> str:
     return f"feedback-{fingerprint([record.db_id, words])}"
 
 
-def _example(source: FeedbackSource, id: str, key: str, record: Feedback, sql: str, failed: Feedback | None) -> Example:
+def _example(source: FeedbackSource, id: str, key: str, record: Feedback, failed: Feedback | None) -> Example:
     tags = {VERDICT: "corrected" if failed is not None else "right"}
     if failed is not None:
         tags[_FAILED] = f"{failed.release} version {failed.version}"
         # The hash decides, not the day: the same failure is held out whenever it is reported.
-        if int(hashlib.sha256(f"regression|{id}".encode()).hexdigest()[:12], 16) / 16**12 < source.regression_share:
+        if hashed(f"regression|{id}") < source.regression_share:
             tags[REGRESSION] = tags[_FAILED]
-    tree = parse(sql, record.dialect).tree
+    tree = parse(record.right_sql, record.dialect).tree
     return Example(
         id=id,
         db_id=record.db_id,
         question=record.question,
         schema=record.ddl,
-        sql=sql,
+        sql=record.right_sql,
         evidence=record.evidence,
         setup=record.setup,
         dialect=record.dialect,
@@ -146,7 +146,7 @@ def _example(source: FeedbackSource, id: str, key: str, record: Feedback, sql: s
 
 
 def _database(source: FeedbackSource, db_id: str) -> str:
-    """The file of a database; empty when there is none. Raises UserError for a name that is no file's name."""
+    """The file of a database; empty when the folder has none, or the name is a path."""
     if not source.databases or PurePath(db_id).name != db_id:
         return ""
     places = (Path(source.databases, db_id, f"{db_id}.sqlite"), Path(source.databases, f"{db_id}.sqlite"))

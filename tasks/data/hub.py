@@ -19,7 +19,8 @@ from infra.hashing import fingerprint_of_folder
 from tasks.data.containers import Record
 from tasks.data.example import Example
 from tasks.data.layouts import named_surroundings
-from tasks.data.mapping import BadRecord, RowReader, RowSource
+from tasks.data.mapping import BadRecord, RowReader
+from tasks.data.row_source import RowSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -36,19 +37,19 @@ class HubSource(RowSource):
     )
 
 
-def read_hub(source: HubSource, base: Path = Path()) -> Iterator[Example | BadRecord]:
+def read_hub(source: HubSource) -> Iterator[Example | BadRecord]:
     """Every row in order; ids that rows lack are `<dataset>-<rows>-<number>`. Raises UserError when there are none."""
     told = f"{source.dataset}/{source.rows}"
     stem = f"{Path(source.dataset).name}-{source.rows}"
-    reader = RowReader(source, told, source.name or stem, named_surroundings(source, base))
-    for row, values in enumerate(_rows(source, base), 1):
+    reader = RowReader(source, told, source.name or stem, named_surroundings(source))
+    for row, values in enumerate(_rows(source), 1):
         yield reader.example(Record(row, dict(values)))
 
 
-def _rows(source: HubSource, base: Path) -> Iterator[dict[str, Any]]:
+def _rows(source: HubSource) -> Iterator[dict[str, Any]]:
     import datasets
 
-    folder = base / source.dataset
+    folder = Path(source.dataset)
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = datasets.load_from_disk(str(folder))
@@ -69,9 +70,9 @@ def _rows(source: HubSource, base: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"dataset {source.dataset} cannot be read: {first_line(error)}") from None
 
 
-def hub_digest(source: HubSource, base: Path = Path()) -> str:
+def hub_digest(source: HubSource) -> str:
     """The content: a fingerprint of a local folder, the commit of a hub dataset; raises UserError when unknown."""
-    folder = base / source.dataset
+    folder = Path(source.dataset)
     if folder.is_dir():
         return fingerprint_of_folder(folder)
     if _COMMIT.match(source.revision):

@@ -78,8 +78,8 @@ class Reader(Protocol):
     def tables(self) -> tuple[TableFacts, ...]:
         """All tables, sorted by name."""
 
-    def sample(self, table: TableFacts, rows: int) -> list[tuple[Any, ...]]:
-        """At most about `rows` rows spread over the table, the same ones every time; all of a small table."""
+    def sample(self, table: TableFacts, rows: int, total: int) -> list[tuple[Any, ...]]:
+        """At most about `rows` rows spread over the table's `total`, the same every time; all of a small table."""
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of one SELECT; raises QueryFailed."""
@@ -215,10 +215,9 @@ class SqliteReader:
             return None
         return ForeignKey(tuple(own for own, _ in pairs), found[0], tuple(names[str(o).lower()] for o in others))
 
-    def sample(self, table: TableFacts, rows: int) -> list[tuple[Any, ...]]:
+    def sample(self, table: TableFacts, rows: int, total: int) -> list[tuple[Any, ...]]:
         name = quoted(table.name, self.dialect)
         chosen = ", ".join(quoted(column.name, self.dialect) for column in table.columns)
-        ((total,),) = self.query(f"SELECT COUNT(*) FROM {name}")
         every = -(-total // rows)
         if every > 1 and self.connection.execute(
             "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?", (table.name,)

@@ -72,10 +72,9 @@ class PostgresReader:
             found.append(TableFacts(name, columns, primary, keys))
         return tuple(found)
 
-    def sample(self, table: TableFacts, rows: int) -> list[tuple[Any, ...]]:
+    def sample(self, table: TableFacts, rows: int, total: int) -> list[tuple[Any, ...]]:
         name = quoted(table.name, self.dialect)
         chosen = ", ".join(quoted(column.name, self.dialect) for column in table.columns)
-        ((total,),) = self.query(f"SELECT COUNT(*) FROM {name}")
         # TABLESAMPLE reads by place on disk, so that the rows stay the same as long as the table does.
         share = min(100.0, 130 * rows / total) if total else 100.0
         thin = f" TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({_SEED})" if total > rows else ""

@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from infra.errors import UserError
 from tasks.data.containers import READERS, read_records
-from tasks.data.mapping import RowSource, Surroundings
+from tasks.data.mapping import Surroundings
 from tasks.data.places import Place, place_of
+from tasks.data.row_source import RowSource
 from tasks.data.serialized import ddl_of_serialized
 from tasks.data.spider_tables import read_tables
 from tasks.data.wikisql import read_wikisql_tables
@@ -36,67 +37,64 @@ def beside(name: str, companion: str) -> str:
     return name.rpartition("/")[0] + "/" + companion if "/" in name else companion
 
 
-def companions(source: RowSource, name: str, place: Place, base: Path = Path()) -> list[tuple[Place, str]]:
-    """Every file that rows of `name` are read with, databases among them, for the fingerprint of the source."""
-    found = []
-    tables = schema_file(source, name, place, base)
-    if tables is not None:
-        found.append(tables)
-    wikisql = _wikisql_file(name)
-    if place.is_file(wikisql):
-        found.append((place, wikisql))
-    folder = _database_folder(source, name, place, base)
-    if folder is not None:
-        holder, path = folder
-        found += [(holder, file) for file in holder.files(f"{glob.escape(path.rstrip('/'))}/**/*.sqlite")]
-    return found
+class Companions:
+    """What lies beside the files of one source; what several of them share is listed and read once."""
+
+    def __init__(self, source: RowSource, place: Place) -> None:
+        self.source, self.place = source, place
+        self._read = cache(_read_schemas)
+        self._find = cache(_finder)
+        self._listed = cache(_database_files)
+
+    def files(self, name: str) -> list[str]:
+        """Every file that rows of `name` are read with, databases among them, for the fingerprint of the source."""
+        tables, wikisql, folder = self._schema_file(name), _wikisql_file(name), self._database_folder(name)
+        found = [tables] if tables else []
+        found += [wikisql] if self.place.is_file(wikisql) else []
+        return found + (self._listed(folder) if folder else [])
+
+    def surroundings(self, name: str) -> Surroundings:
+        """The same, read. Raises UserError when something that the source names is missing or broken."""
+        tables, wikisql, folder = self._schema_file(name), _wikisql_file(name), self._database_folder(name)
+        wiki = read_wikisql_tables(self.place.fetch(wikisql)) if self.place.is_file(wikisql) else {}
+        return Surroundings(self._read(tables) if tables else {}, wiki, self._find(folder) if folder else None)
+
+    def _schema_file(self, name: str) -> str:
+        """The file that gives the rows of `name` their schemas by db_id: the one the source names, or one beside it."""
+        if self.source.tables:
+            return _named_tables(self.source)
+        return next((path for t in TABLES if self.place.is_file(path := beside(name, t)) and path != name), "")
+
+    def _database_folder(self, name: str) -> str:
+        if self.source.databases:
+            return _named_databases(self.source)
+        return next((path for d in DATABASES if self.place.is_folder(path := beside(name, d))), "")
 
 
-def surroundings(source: RowSource, name: str, place: Place, base: Path = Path()) -> Surroundings:
-    """What lies beside the file `name`, read. Raises UserError when something the source names is missing or broken."""
-    tables = schema_file(source, name, place, base)
-    schemas = read_schemas(tables[0].fetch(tables[1])) if tables is not None else {}
-    wikisql = _wikisql_file(name)
-    wiki = read_wikisql_tables(place.fetch(wikisql)) if place.is_file(wikisql) else {}
-    folder = _database_folder(source, name, place, base)
-    return Surroundings(schemas, wiki, _finder(*folder) if folder is not None else None)
-
-
-def named_surroundings(source: RowSource, base: Path = Path()) -> Surroundings:
+def named_surroundings(source: RowSource) -> Surroundings:
     """The schemas and databases that a source names itself; for sources that have no file to lie beside."""
-    schemas = read_schemas(_named_tables(source, base)[1]) if source.tables else {}
-    folder = _named_databases(source, base) if source.databases else None
-    return Surroundings(schemas, {}, _finder(*folder) if folder is not None else None)
+    schemas = _read_schemas(_named_tables(source)) if source.tables else {}
+    return Surroundings(schemas, {}, _finder(_named_databases(source)) if source.databases else None)
 
 
-def schema_file(source: RowSource, name: str, place: Place, base: Path = Path()) -> tuple[Place, str] | None:
-    """The file that gives the rows of `name` their schemas by db_id: the one the source names, or one beside it.
-
-    Raises UserError when the named one is missing.
-    """
-    if source.tables:
-        return _named_tables(source, base)[0]
-    return next(((place, path) for t in TABLES if place.is_file(path := beside(name, t)) and path != name), None)
-
-
-def _named_tables(source: RowSource, base: Path) -> tuple[tuple[Place, str], Path]:
-    place = place_of(source.tables, base)
-    if not place.is_file(source.tables):
+def _named_tables(source: RowSource) -> str:
+    if not place_of(source.tables).is_file(source.tables):
         raise UserError(f"source {_told(source)}: no file {source.tables} to take schemas from")
-    return (place, source.tables), place.fetch(source.tables)
+    return source.tables
 
 
-def _database_folder(source: RowSource, name: str, place: Place, base: Path) -> tuple[Place, str] | None:
-    if source.databases:
-        return _named_databases(source, base)
-    return next(((place, path) for d in DATABASES if place.is_folder(path := beside(name, d))), None)
-
-
-def _named_databases(source: RowSource, base: Path) -> tuple[Place, str]:
-    place = place_of(source.databases, base)
-    if not place.is_folder(source.databases):
+def _named_databases(source: RowSource) -> str:
+    if not place_of(source.databases).is_folder(source.databases):
         raise UserError(f"source {_told(source)}: no folder {source.databases} to take databases from")
-    return place, source.databases
+    return source.databases
+
+
+def _read_schemas(name: str) -> dict[str, str]:
+    return read_schemas(place_of(name).fetch(name))
+
+
+def _database_files(folder: str) -> list[str]:
+    return place_of(folder).files(f"{glob.escape(folder.rstrip('/'))}/**/*.sqlite")
 
 
 def _told(source: RowSource) -> str:
@@ -107,7 +105,9 @@ def _wikisql_file(name: str) -> str:
     return name.removesuffix(".jsonl") + _WIKISQL if name.endswith(".jsonl") else name + _WIKISQL
 
 
-def _finder(place: Place, folder: str) -> Callable[[str], Path | None]:
+def _finder(folder: str) -> Callable[[str], Path | None]:
+    place = place_of(folder)
+
     @cache
     def find(db_id: str) -> Path | None:
         if "/" in db_id or "\\" in db_id or db_id.startswith("."):

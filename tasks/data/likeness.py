@@ -126,7 +126,7 @@ def _opens(spelled: list[str], position: int) -> bool:
 
 
 class NearQuestions:
-    """Questions to be found again in other words: `find` gives one of them that is at least `similarity` alike."""
+    """Questions to be recognised in other words: those whose content words are at least `similarity` (0 to 1) alike."""
 
     def __init__(self, questions: Iterable[str], similarity: float) -> None:
         self._least = 100 * similarity
@@ -144,7 +144,7 @@ class NearQuestions:
         return sorted(words, key=lambda word: (self._rarity[word], word))[: len(words) // 2 + 1]
 
     def near(self, question: str) -> bool:
-        """Whether one of the questions is like this one."""
+        """Whether one of the questions has (nearly) the content words of this one; answers are kept, by those words."""
         words = content_words(question)
         found = self._known.get(words)
         if found is None:

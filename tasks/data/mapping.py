@@ -11,20 +11,16 @@ Limits: a difficulty in another vocabulary than ours (BIRD's, gretel's) gives wa
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ConfigDict, Field, field_validator
-from sqlglot.dialects.dialect import Dialects
+from typing import Any
 
 from tasks.data.containers import Record
 from tasks.data.dedupe import schema_key
 from tasks.data.example import DIFFICULTIES, Difficulty, Example
-from tasks.data.mixture import SourceShare
+from tasks.data.row_source import DIALECTS, KNOWN, RowSource
 from tasks.data.scripts import schema_and_setup
 from tasks.data.serialized import ddl_of_serialized
 from tasks.data.wikisql import WikiTable, logical_form_sql
@@ -33,67 +29,8 @@ from tasks.sql.hardness import Hardness, hardness
 from tasks.sql.parse import parse
 from tasks.sql.skeleton import skeleton
 
-# Canonical field -> the names under which known layouts carry it, the surest first.
-KNOWN: dict[str, tuple[str, ...]] = {
-    "question": ("question", "sql_prompt"),
-    "sql": ("sql", "query", "answer", "SQL"),
-    "schema": ("schema", "context", "sql_context"),
-    "setup": ("setup",),
-    "db_id": ("db_id",),
-    "evidence": ("evidence", "external_knowledge"),
-    "id": ("id", "question_id"),
-    "difficulty": ("difficulty",),
-    "domain": ("domain",),
-    "dialect": ("dialect",),
-    "split": (),  # many files have a `split` of another meaning: ours is only what the map says
-}
 # Spider's four levels as the three that a curriculum has.
 _LEVELS: dict[Hardness, Difficulty] = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard"}
-_DIALECTS = frozenset(dialect.value for dialect in Dialects if dialect.value)
-
-
-class RowSource(SourceShare):
-    """What every source of rows can be told: names of fields, where schemas lie, and what holds for all its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field("", description="name of the source in slices, reports and ids; the file's stem when empty")
-    fields: dict[str, str] = Field(
-        default_factory=dict, description="canonical field: upstream name, for layouts that are not known"
-    )
-    tables: str = Field(
-        "",
-        description="schemas by db_id: a file in the layout of Spider's tables.json, or of rows with db_id and schema; "
-        "found beside the file when empty",
-    )
-    databases: str = Field(
-        "",
-        description="folder of SQLite files (<db_id>/<db_id>.sqlite) that the rows' queries run on, never written; "
-        "a folder called database beside the file when empty",
-    )
-    difficulty: Difficulty | None = Field(
-        None, description="difficulty of every row; from the row, else its SQL, when not given"
-    )
-    domain: str = Field("", description="domain of rows that name none")
-    dialect: str = Field("sqlite", description="SQL dialect of rows that name none")
-    split: Literal["train", "validation", "test"] | None = Field(
-        None, description="split of every row; from the row's tags or a hash of its database when not given"
-    )
-
-    @field_validator("fields")
-    @classmethod
-    def _canonical(cls, fields: dict[str, str]) -> dict[str, str]:
-        for name in fields:
-            if name not in KNOWN:
-                raise ValueError(f"{name!r} is no canonical field{_nearest(name, KNOWN)}; they are {', '.join(KNOWN)}")
-        return fields
-
-    @field_validator("dialect")
-    @classmethod
-    def _dialect(cls, dialect: str) -> str:
-        if dialect.lower() not in _DIALECTS:
-            raise ValueError(f"{dialect!r} is no SQL dialect{_nearest(dialect.lower(), _DIALECTS)}")
-        return dialect.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +150,7 @@ class RowReader:
             found["schema"] = self.around.schemas.get(found["db_id"], "")
             if not found["db_id"]:
                 reasons.append("missing_schema")
-        if found.get("dialect") and found["dialect"].lower() not in _DIALECTS:
+        if found.get("dialect") and found["dialect"].lower() not in DIALECTS:
             reasons.append("unknown_dialect")
         tags = values.get("tags")
         if tags is not None and not (
@@ -302,8 +239,3 @@ def _level(sql: str, dialect: str) -> str:
         return ""
     level = hardness(tree)
     return difficulty(features(tree)) if level is None else _LEVELS[level]
-
-
-def _nearest(name: str, valid: Any) -> str:
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

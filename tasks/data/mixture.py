@@ -100,10 +100,10 @@ class Mixed:
 def plan_draws(
     sizes: Mapping[str, int],
     weights: Mapping[str, float],
-    max_repeat: float | None = None,
+    max_repeat: float,
     max_rows: int | None = None,
 ) -> dict[str, SourceDraws]:
-    """How many rows to draw of each source. Without `max_repeat`, until the last source is exhausted.
+    """How many rows to draw of each source: until the last one is exhausted, or one was seen `max_repeat` times.
 
     A source without rows gives none, and its weight counts for nothing.
     """
@@ -115,9 +115,7 @@ def plan_draws(
     total = sum(weights[name] for name in sizes)
     share = {name: weights[name] / total for name in sizes}
     exhausted = max(size / share[name] for name, size in sizes.items())
-    longest = exhausted
-    if max_repeat is not None:
-        longest = min(longest, *(max_repeat * size / share[name] for name, size in sizes.items()))
+    longest = min(exhausted, *(max_repeat * size / share[name] for name, size in sizes.items()))
     if max_rows is not None:
         longest = min(longest, max_rows)
     draws = {name: int(longest * share[name]) for name in sizes}
@@ -144,7 +142,7 @@ def mix(train: Sequence[Example], spec: MixtureSpec, sources: Mapping[str, Sourc
         groups.setdefault(example.source, []).append(example)
     for name, share in sources.items():
         if share.max_samples is not None and name in groups:
-            groups[name] = stratified_sample(groups[name], share.max_samples, spec.stratify, f"{spec.seed}|{name}")[0]
+            groups[name] = stratified_sample(groups[name], share.max_samples, spec.stratify, f"{spec.seed}|{name}")
     weights = {name: share.weight for name, share in sources.items() if share.weight is not None}
     rows, plan = _weighted(groups, weights, spec) if weights else _natural(train, groups, spec)
     known = {example.id for example in train}
@@ -160,7 +158,7 @@ def _natural(
     sampled = {example.id for group in groups.values() for example in group}
     rows = [example for example in train if example.id in sampled]
     if spec.max_rows is not None:
-        rows = stratified_sample(rows, spec.max_rows, spec.stratify, f"{spec.seed}")[0]
+        rows = stratified_sample(rows, spec.max_rows, spec.stratify, f"{spec.seed}")
     counts = dict.fromkeys(groups, 0)
     for row in rows:
         counts[row.source] += 1
@@ -204,7 +202,7 @@ def _passes(name: str, rows: list[Example], draws: int, spec: MixtureSpec) -> It
         number += 1
         seed = f"{spec.seed}|{name}|{number}"
         # The last, broken pass takes a sample that keeps the strata's shares.
-        taken = stratified_sample(rows, left, spec.stratify, seed)[0] if left < len(rows) else rows
+        taken = stratified_sample(rows, left, spec.stratify, seed) if left < len(rows) else rows
         for row in sorted(taken, key=lambda row: (hashed(f"{seed}|order|{row.id}"), row.id)):
             yield row if number == 1 else replace(row, id=f"{row.id}{REPEAT}{number}")
         left -= len(taken)

@@ -22,7 +22,7 @@ from infra.hashing import sha256_of_file
 
 
 class Place(ABC):
-    """A tree of files; names are relative to it, with forward slashes, or absolute."""
+    """Files by name, with forward slashes."""
 
     @abstractmethod
     def is_file(self, name: str) -> bool:
@@ -46,31 +46,23 @@ class Place(ABC):
 
 
 class LocalPlace(Place):
-    """Files below the folder `base`."""
-
-    def __init__(self, base: Path = Path()) -> None:
-        self.base = base
+    """Files of this machine."""
 
     def is_file(self, name: str) -> bool:
-        return (self.base / name).is_file()
+        return Path(name).is_file()
 
     def is_folder(self, name: str) -> bool:
-        return (self.base / name).is_dir()
+        return Path(name).is_dir()
 
     def files(self, pattern: str) -> list[str]:
-        found = sorted(
-            path for text in glob.glob(str(self.base / pattern), recursive=True) if (path := Path(text)).is_file()
-        )
-        return [self._name(path) for path in found]
-
-    def _name(self, path: Path) -> str:
-        return (path.relative_to(self.base) if path.is_relative_to(self.base) else path).as_posix()
+        found = sorted(path for text in glob.glob(pattern, recursive=True) if (path := Path(text)).is_file())
+        return [path.as_posix() for path in found]
 
     def fetch(self, name: str) -> Path:
-        return self.base / name
+        return Path(name)
 
     def digest(self, name: str) -> str:
-        return sha256_of_file(self.base / name)
+        return sha256_of_file(Path(name))
 
 
 class S3Place(Place):
@@ -143,9 +135,9 @@ class S3Place(Place):
         return found[name]
 
 
-def place_of(path: str, base: Path = Path()) -> Place:
+def place_of(path: str) -> Place:
     """The place that `path` is in."""
-    return S3Place() if path.startswith("s3://") else LocalPlace(base)
+    return S3Place() if path.startswith("s3://") else LocalPlace()
 
 
 def _bucket_and_key(url: str) -> tuple[str, str]:

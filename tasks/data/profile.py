@@ -1,4 +1,4 @@
-"""A profile: what a data set holds, as numbers. `tasks.data.profile_page` draws it.
+"""Counting a profile: what a data set holds, as numbers (`tasks.data.profile_document`).
 
 Everything is counted over all readable rows, nothing is judged: what may be trained on is for validation to say.
 Tokens are those of the given tokenizer, else words and signs, which every machine counts alike. Limits: one pass in
@@ -12,31 +12,20 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from pydantic import Field
-
 from infra.errors import UserError
 from tasks.data.dedupe import question_key, schema_key
 from tasks.data.example import Example
+from tasks.data.likeness import sql_spelling
 from tasks.data.mapping import BadRecord
-from tasks.data.profile_numbers import Distribution, Joint, _Part, distribution, joint
+from tasks.data.profile_document import COMPLEXITIES, Counts, Profile, Sample
+from tasks.data.profile_numbers import Distribution, distribution, joint
 from tasks.data.schema import parse_schema
 from tasks.sql.features import Features, clauses, difficulty, features
 from tasks.sql.hardness import hardness
 from tasks.sql.parse import parse
 from tasks.sql.tokens import tokens
 
-SCHEMA_VERSION = 1
 TOP = 30
-COMPLEXITIES = (
-    "basic SQL",
-    "aggregation",
-    "single join",
-    "multiple joins",
-    "subqueries",
-    "set operations",
-    "window functions",
-    "CTEs",
-)
 _KEYWORDS = frozenset(
     """ALL AND AS ASC AVG BETWEEN BY CASE CAST COALESCE COUNT CROSS DELETE DESC DISTINCT ELSE END EXCEPT EXISTS FROM
     FULL GROUP HAVING IN INNER INSERT INTERSECT INTO IS JOIN LEFT LIKE LIMIT MAX MIN NOT NULL OFFSET ON OR ORDER OUTER
@@ -44,59 +33,6 @@ _KEYWORDS = frozenset(
 )
 _SIGNS = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
-
-Counts = dict[str, int]
-
-
-class Sample(_Part):
-    """One row to look at."""
-
-    id: str
-    database: str
-    difficulty: str
-    why: str
-    question: str
-    evidence: str
-    sql: str
-
-
-class Profile(_Part):
-    """What a data set holds. Counts are by value, the most frequent first."""
-
-    schema_version: int = SCHEMA_VERSION
-    data: str = Field(description="what was profiled")
-    rows: int = Field(description="readable rows")
-    unreadable: int
-    unreadable_reasons: Counts
-    missing: Counts = Field(description="field -> rows without it")
-    sources: Counts
-    splits: Counts
-    dialects: Counts
-    domains: Counts
-    databases: Counts = Field(description="database -> rows, the most frequent ones")
-    database_count: int
-    rows_per_database: Distribution | None
-    difficulty: Counts
-    hardness: Counts = Field(description="Spider's levels")
-    complexity: Counts = Field(description="gretel's classes, read off the parsed query")
-    statements: Counts
-    parsed: int = Field(description="rows whose SQL parses")
-    clauses: Counts = Field(description="clause -> rows that use it")
-    keywords: Counts
-    keywords_by_complexity: dict[str, Distribution]
-    domain_complexity: dict[str, Counts] = Field(description="domain (or database) -> complexity -> rows")
-    tables_used: Counts
-    tables_in_schema: Counts
-    columns_in_schema: Distribution | None
-    characters: dict[str, Distribution]
-    tokens: dict[str, Distribution]
-    tokenizer: str
-    question_and_sql: Joint | None = Field(description="question (across) and SQL (up) in characters")
-    vocabulary: dict[str, int | float]
-    words: Counts = Field(description="most frequent words of questions")
-    openings: Counts = Field(description="first words of questions")
-    duplicates: Counts
-    examples: list[Sample]
 
 
 def count_signs(texts: Sequence[str]) -> list[int]:
@@ -263,15 +199,15 @@ def _duplicates(examples: Sequence[Example]) -> Counts:
     answers: dict[Hashable, str] = {}
     conflicts = 0
     for example in examples:
-        sql = " ".join(example.sql.lower().split()).rstrip("; ")
+        sql = sql_spelling(example.sql)
         conflicts += answers.setdefault(question_key(example), sql) != sql
     return {
         "same id": _repeats(e.id for e in examples),
         "same question and schema": _repeats(question_key(e) for e in examples),
         "same question and schema, other SQL": conflicts,
         "same question, any schema": _repeats(question_key(e)[0] for e in examples),
-        "same SQL and schema": _repeats((" ".join(e.sql.lower().split()), schema_key(e.schema)) for e in examples),
-        "same SQL, any schema": _repeats(" ".join(e.sql.lower().split()) for e in examples),
+        "same SQL and schema": _repeats((sql_spelling(e.sql), schema_key(e.schema)) for e in examples),
+        "same SQL, any schema": _repeats(sql_spelling(e.sql) for e in examples),
     }
 
 

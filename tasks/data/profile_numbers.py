@@ -11,11 +11,13 @@ BINS = 30
 _GRID = (40, 18)  # columns and rows of a density
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of the profile's document."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Distribution(_Part):
+class Distribution(Part):
     """One column of numbers. Bins are equal, from the smallest value to `edges[-1]`; larger ones count as `beyond`."""
 
     n: int
@@ -71,7 +73,7 @@ def distribution(values: Sequence[float]) -> Distribution | None:
     )
 
 
-class Joint(_Part):
+class Joint(Part):
     """Two columns together: Pearson's r, and counts on a grid from 0 to `right` and `top` (99 in 100 of each)."""
 
     correlation: float | None = Field(description="None when one of them never changes")

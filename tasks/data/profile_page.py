@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.data.drawing import box, density, histogram, share_bar
 from tasks.data.page import render_page
-from tasks.data.profile import COMPLEXITIES, Profile
+from tasks.data.profile_document import COMPLEXITIES, Profile
 from tasks.data.profile_numbers import Distribution
 
 _LISTED = 10
@@ -109,7 +109,8 @@ def _facts(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def _lists(rows: int, *named: tuple[str, Mapping[str, int]], most: int = _LISTED) -> list[dict[str, Any]]:
-    """Bars for every list that holds something; shares are of `rows`, or of the longest bar when that is 0."""
+    """Bars for every list that holds something, relative to its longest; the first `most` of it, with their shares of
+    `rows` beside them, without shares when that is 0."""
     found = []
     for title, counts in named:
         if not counts:

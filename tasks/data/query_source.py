@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from pydantic import Field, field_validator
 
@@ -21,15 +22,17 @@ from infra.errors import UserError, first_line
 from tasks.data.containers import Record
 from tasks.data.example import Example
 from tasks.data.layouts import named_surroundings
-from tasks.data.mapping import BadRecord, RowReader, RowSource
+from tasks.data.mapping import BadRecord, RowReader
+from tasks.data.row_source import RowSource
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SECRET = re.compile(r"pass|pwd|secret|token|credential", re.IGNORECASE)  # names of a url's options: ?password=…
 _READ_ONLY = {
     "sqlite": "PRAGMA query_only = ON",
     "postgresql": "SET TRANSACTION READ ONLY",
     "mysql": "SET TRANSACTION READ ONLY",
 }
-_BATCH = 1000
+_BATCH = 200  # rows fetched at once; two batches are in memory
 
 
 class QuerySource(RowSource):
@@ -45,16 +48,18 @@ class QuerySource(RowSource):
     @field_validator("url")
     @classmethod
     def _no_secret(cls, url: str) -> str:
-        password = re.match(r"[\w+]+://[^/@:]*:([^@]*)@", url)
-        if password and not _VARIABLE.fullmatch(password.group(1)):
+        _, _, options = url.partition("?")
+        given = re.findall(r"://[^/@:]*:([^@]*)@", url)
+        given += [value for name, value in parse_qsl(options) if _SECRET.search(name)]
+        if not all(_VARIABLE.fullmatch(value) for value in given):
             raise ValueError("a password does not belong in a recipe; write ${NAME} and set NAME in the environment")
         return url
 
 
-def read_query(source: QuerySource, base: Path = Path()) -> Iterator[Example | BadRecord]:
+def read_query(source: QuerySource) -> Iterator[Example | BadRecord]:
     """Every row in order; ids that rows lack are `<name>-<number>`. Raises UserError when the query cannot be run."""
     told = source.name or _VARIABLE.sub("…", source.url)
-    reader = RowReader(source, told, source.name or "query", named_surroundings(source, base))
+    reader = RowReader(source, told, source.name or "query", named_surroundings(source))
     for row, values in enumerate(_rows(source), 1):
         yield reader.example(Record(row, values))
 

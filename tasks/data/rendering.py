@@ -36,11 +36,6 @@ def render_ddl(schema: Schema) -> str:
     return render_schema(schema, Look("ddl", types=True))
 
 
-def render_compact(schema: Schema) -> str:
-    """One table a line: `bookings(booking_id, hotel_id -> hotels.hotel_id, nights)`."""
-    return render_schema(schema, Look("compact"))
-
-
 def _compact_table(table: TableInfo, look: Look) -> str:
     return f"{table.name}({', '.join(_compact(column, look) for column in table.columns)})"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 from tasks.data.names import quoted
+from tasks.data.spider_tables import sql_type
 
 _PART = re.compile(r"\s*([^:()|]+?)\s*:\s*(.+?)\s*\Z", re.DOTALL)
 _COLUMN = re.compile(r"\s*([^()|,]+?)\s*\(\s*([A-Za-z_ ]*)\s*\)\s*\Z")
-_TYPES = {"number": "NUMERIC", "time": "DATETIME", "others": "TEXT", "": "TEXT"}
 
 
 def ddl_of_serialized(schema: str) -> str:
@@ -25,10 +25,6 @@ def ddl_of_serialized(schema: str) -> str:
         columns = [_COLUMN.match(column) for column in table.group(2).split(",")] if table else []
         if not columns or not all(columns):
             return schema
-        parts = ", ".join(
-            f"{quoted(c.group(1))} {_TYPES.get(c.group(2).strip().lower(), c.group(2).strip().upper())}"
-            for c in columns
-            if c
-        )
+        parts = ", ".join(f"{quoted(c.group(1))} {sql_type(c.group(2).strip())}" for c in columns if c)
         statements.append(f"CREATE TABLE {quoted(table.group(1))} ({parts});")
     return "\n".join(statements)

@@ -18,11 +18,10 @@ from pydantic import Field
 from infra.errors import UserError
 from tasks.data.containers import READERS, read_records
 from tasks.data.example import Example
-from tasks.data.layouts import companions, is_companion, surroundings
-from tasks.data.mapping import KNOWN, BadRecord, RowReader, RowSource
+from tasks.data.layouts import Companions, is_companion
+from tasks.data.mapping import BadRecord, RowReader
 from tasks.data.places import Place, place_of
-
-__all__ = ["KNOWN", "BadRecord", "FileSource", "SourceFile", "file_digests", "read_file", "source_files"]
+from tasks.data.row_source import RowSource
 
 
 class FileSource(RowSource):
@@ -47,12 +46,12 @@ class SourceFile:
         return PurePosixPath(self.name).stem
 
 
-def source_files(source: FileSource, base: Path = Path()) -> list[SourceFile]:
-    """The files of a source, sorted; relative paths start at `base`.
+def source_files(source: FileSource) -> list[SourceFile]:
+    """The files of a source, sorted, all in one place.
 
     Raises UserError when there is none or one has an unknown extension.
     """
-    place, path = place_of(source.path, base), source.path
+    place, path = place_of(source.path), source.path
     if place.is_file(path):
         if is_companion(path):
             raise UserError(f"source {path} holds schemas, no rows; name the file of rows beside it")
@@ -73,27 +72,27 @@ def source_files(source: FileSource, base: Path = Path()) -> list[SourceFile]:
     return [SourceFile(place, name) for name in files]
 
 
-def read_file(source: FileSource, base: Path = Path()) -> Iterator[Example | BadRecord]:
+def read_file(source: FileSource) -> Iterator[Example | BadRecord]:
     """Every record of a source in order, as an example or as a bad record.
 
     Ids that rows give are kept, others are `<file stem>-<row>`. Raises UserError, naming the file, when one is missing,
     of an unknown type or unreadable as a whole.
     """
-    files = source_files(source, base)
+    files = source_files(source)
+    beside = Companions(source, files[0].place)
     stems = Counter(file.stem for file in files)
     for file in files:
         whole = file.name.removeprefix("s3://").rpartition(".")[0].strip("/").replace("/", "-")
         stem = file.stem if stems[file.stem] == 1 else whole
-        reader = RowReader(source, file.name, stem, surroundings(source, file.name, file.place, base))
+        reader = RowReader(source, file.name, stem, beside.surroundings(file.name))
         for record in read_records(file.place.fetch(file.name), file.name):
             yield reader.example(record)
 
 
-def file_digests(source: FileSource, base: Path = Path()) -> list[str]:
+def file_digests(source: FileSource) -> list[str]:
     """The content of everything a source reads, files of schemas and databases too, each once."""
-    read: dict[tuple[type, str], str] = {}
-    for file in source_files(source, base):
-        for place, name in ((file.place, file.name), *companions(source, file.name, file.place, base)):
-            if (type(place), name) not in read:
-                read[type(place), name] = place.digest(name)
-    return list(read.values())
+    files = source_files(source)
+    beside = Companions(source, files[0].place)
+    names = dict.fromkeys(name for file in files for name in (file.name, *beside.files(file.name)))
+    places: dict[bool, Place] = {}  # the place of all local files, and that of all objects, which lists a bucket once
+    return [places.setdefault(name.startswith("s3://"), place_of(name)).digest(name) for name in names]

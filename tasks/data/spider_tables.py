@@ -15,6 +15,11 @@ from tasks.data.names import quoted
 _TYPES = {"number": "NUMERIC", "time": "DATETIME", "others": "TEXT", "": "TEXT"}
 
 
+def sql_type(kind: str) -> str:
+    """The SQL type for one of Spider's (text, number, time, boolean, others); any other is taken as it is written."""
+    return _TYPES.get(kind.lower(), kind.upper())
+
+
 def read_tables(path: Path) -> dict[str, str]:
     """The DDL of every database in a tables.json file, by db_id. Raises UserError when it is not of that layout."""
     try:
@@ -31,7 +36,7 @@ def _ddl(database: dict[str, Any]) -> str:
     statements = []
     for place, table in enumerate(tables):
         parts = [
-            f"{name} {_TYPES.get(kind.lower(), kind.upper())}"
+            f"{name} {sql_type(kind)}"
             for (owner, name), kind in zip(columns, database["column_types"], strict=True)
             if owner == place
         ]

@@ -35,7 +35,7 @@ def stratum_of(example: Example, strata: Iterable[Stratum]) -> str:
 
 
 def hashed(text: str) -> float:
-    """A number in [0, 1) that only `text` decides."""
+    """A number in [0, 1) that only `text` decides; which rows are drawn hangs on it, so that it must not change."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12
 
 
@@ -59,17 +59,14 @@ def positions(
     return places
 
 
-def stratified_sample(
-    examples: Sequence[Example], count: int, strata: Sequence[Stratum], seed: str
-) -> tuple[list[Example], list[Example]]:
-    """`count` examples with the strata in proportion, in their order; returns (sample, rest)."""
+def stratified_sample(examples: Sequence[Example], count: int, strata: Sequence[Stratum], seed: str) -> list[Example]:
+    """`count` examples with the strata in proportion, in their order; all when there are fewer."""
     if count >= len(examples):
-        return list(examples), []
+        return list(examples)
     places = positions(examples, lambda e: e.id, lambda e: stratum_of(e, strata), seed)
     order = sorted(range(len(examples)), key=lambda index: (places[index], examples[index].id))
     taken = set(order[:count])
-    sample = [e for index, e in enumerate(examples) if index in taken]
-    return sample, [e for index, e in enumerate(examples) if index not in taken]
+    return [e for index, e in enumerate(examples) if index in taken]
 
 
 def shares(values: Iterable[str]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from tasks.data.example import DIFFICULTIES, Example
+from tasks.data.strata import hashed
 from tasks.data.synthetic.draw import Draw, NoFit
 from tasks.data.synthetic.phrasing import fill_phrasing, is_held_out
 from tasks.data.synthetic.rows import Filled, fill
@@ -125,9 +126,9 @@ def _versions(database: SyntheticDatabase, pool: Sequence[Column], spec: Generat
 
 def split_of(database: SyntheticDatabase, spec: GenerateSpec) -> Split:
     """The split of a whole database: a hash of its domain, then of its id, so that adding others moves nothing."""
-    if _fraction(f"test domain/{database.domain}") < spec.test_domain_share:
+    if hashed(f"test domain/{database.domain}") < spec.test_domain_share:
         return "test"
-    if _fraction(f"validation database/{database.id}") < spec.validation_database_share:
+    if hashed(f"validation database/{database.id}") < spec.validation_database_share:
         return "validation"
     return "train"
 
@@ -153,11 +154,6 @@ def generate_for(database: SyntheticDatabase, split: Split, spec: GenerateSpec) 
 @lru_cache(maxsize=512)
 def _filled(database: SyntheticDatabase, seed: int) -> Filled:
     return fill(database, seed)
-
-
-def _fraction(text: str) -> float:
-    """A number in [0, 1) from the hash of `text`."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
 def _rows(
@@ -187,7 +183,7 @@ def _rows(
             del queues[level]
             continue
         question, sql = found
-        if split == "train" and _fraction(f"{spec.seed}/{database.id}/{question}") < spec.qualified_share:
+        if split == "train" and hashed(f"{spec.seed}/{database.id}/{question}") < spec.qualified_share:
             sql = qualified(sql)
         asked.add(question)
         made[level] += 1

@@ -75,7 +75,7 @@ def survey(reader: Reader) -> Survey:
         try:
             total, counted[table.name] = fetch_counts(reader, table)
             found.totals[plain(table.name)] = total
-            found.rows[table.name] = reader.sample(table, SAMPLE)
+            found.rows[table.name] = reader.sample(table, SAMPLE, total)
         except QueryFailed as error:
             found.left_out[table.name] = f"cannot be read: {error}"
             continue

@@ -142,7 +142,7 @@ def test_the_index_finds_what_comparing_all_pairs_finds() -> None:
 
 def test_spider_questions_in_sql_create_context_are_found(real_data: Path) -> None:
     def rows(path: str) -> list[Example]:
-        return [row for row in read_file(FileSource(path=path), real_data) if isinstance(row, Example)]
+        return [row for row in read_file(FileSource(path=str(real_data / path))) if isinstance(row, Example)]
 
     def words(question: str) -> str:
         return re.sub(r"\W+", " ", question.lower()).strip()

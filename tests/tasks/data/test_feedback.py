@@ -14,7 +14,6 @@ from tasks.data.feedback import (
     reviewers_from_environment,
     sign,
     trusted,
-    trusted_sql,
     write_feedback,
 )
 
@@ -41,7 +40,7 @@ def test_a_signed_record_survives_its_json_and_is_trusted():
     assert again == signed
     assert "schema" in signed.model_dump()
     assert trusted(again, TEAM)
-    assert trusted_sql(again, TEAM) == "SELECT count(*) FROM cars"
+    assert again.right_sql == "SELECT count(*) FROM cars"
 
 
 @pytest.mark.parametrize(
@@ -62,15 +61,14 @@ def test_whatever_is_altered_is_no_longer_trusted(change):
 
 
 def test_no_name_another_token_or_a_removed_reviewer_is_not_trusted():
-    assert trusted_sql(record(), TEAM) is None
-    assert trusted_sql(sign(record(), "ada", "guessed-token-1"), TEAM) is None
-    assert trusted_sql(sign(record(), "ada", TEAM["ada"]), {"bob": TEAM["bob"]}) is None
+    assert not trusted(record(), TEAM)
+    assert not trusted(sign(record(), "ada", "guessed-token-1"), TEAM)
+    assert not trusted(sign(record(), "ada", TEAM["ada"]), {"bob": TEAM["bob"]})
 
 
 def test_a_wrong_answer_teaches_only_its_correction():
-    assert trusted_sql(sign(record(verdict="wrong"), "ada", TEAM["ada"]), TEAM) is None
-    corrected = sign(record(verdict="wrong", corrected_sql="SELECT 2"), "ada", TEAM["ada"])
-    assert trusted_sql(corrected, TEAM) == "SELECT 2"
+    assert record(verdict="wrong").right_sql == ""
+    assert record(verdict="wrong", corrected_sql="SELECT 2").right_sql == "SELECT 2"
     with pytest.raises(ValidationError, match="verdict 'wrong'"):
         record(corrected_sql="SELECT 2")
 

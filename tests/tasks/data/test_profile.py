@@ -5,7 +5,6 @@ Run: pytest tests/tasks/data/test_profile.py
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,13 @@ import pytest
 from tasks.data.example import Example
 from tasks.data.ingest import read_sources
 from tasks.data.mapping import BadRecord
-from tasks.data.profile import Profile, profile_examples
+from tasks.data.profile import profile_examples
+from tasks.data.profile_document import Profile
 from tasks.data.profile_numbers import distribution, joint
 from tasks.data.profile_page import render_profile
 from tasks.data.sources import FileSource
 from tests.pages import Page
 
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
 PETS = "CREATE TABLE pets (id INT, name TEXT, kind TEXT);\nCREATE TABLE owners (id INT, pet_id INT);"
 CARS = "CREATE TABLE cars (id INT, maker TEXT)"
 ROWS = [
@@ -64,8 +63,8 @@ def test_repeats_are_told_apart(found: Profile) -> None:
         "same question and schema": 2,
         "same question and schema, other SQL": 1,
         "same question, any schema": 2,
-        "same SQL and schema": 0,
-        "same SQL, any schema": 0,
+        "same SQL and schema": 1,
+        "same SQL, any schema": 1,
     }
 
 
@@ -143,7 +142,6 @@ def test_no_rows_still_make_a_page(found: Profile) -> None:
     assert Profile.model_validate_json(found.model_dump_json()) == found
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real data; set NIGHTSHIFT_REALDATA")
 @pytest.mark.parametrize(
     ("path", "rows", "figures"),
     [
@@ -151,8 +149,8 @@ def test_no_rows_still_make_a_page(found: Profile) -> None:
         ("bird/dev_minus_minidev_500.jsonl", 500, {"evidence": 40}),
     ],
 )
-def test_real_files_give_a_page(path: str, rows: int, figures: dict[str, int]) -> None:
-    examples, bad = read_sources([FileSource(path=str(REAL / path))])
+def test_real_files_give_a_page(real_data: Path, path: str, rows: int, figures: dict[str, int]) -> None:
+    examples, bad = read_sources([FileSource(path=str(real_data / path))])
     found = profile_examples(path, examples, bad)
     assert found.rows == rows
     assert found.parsed == rows

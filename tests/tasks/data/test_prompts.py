@@ -9,7 +9,7 @@ import pytest
 
 from infra.errors import UserError
 from tasks.data.prompts import Prompter, PromptSpec
-from tasks.data.rendering import render_compact, render_ddl
+from tasks.data.rendering import Look, render_ddl, render_schema
 from tasks.data.schema import fit_schema, parse_schema
 from tasks.models.loading import load_tokenizer
 
@@ -26,7 +26,7 @@ def tokenizer(tiny_model: Path):
 
 
 def test_compact_rendering_shows_keys() -> None:
-    assert render_compact(parse_schema(DDL)) == (
+    assert render_schema(parse_schema(DDL), Look()) == (
         "hotels(hotel_id, name, city)\nbookings(id, hotel_id -> hotels.hotel_id, nights)"
     )
 

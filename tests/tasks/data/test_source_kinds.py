@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import tracemalloc
 from collections import Counter
@@ -19,14 +18,14 @@ from tasks.data.example import Example
 from tasks.data.frame import feature_rows
 from tasks.data.hub import HubSource, read_hub
 from tasks.data.ingest import read_sources
+from tasks.data.mapping import BadRecord
 from tasks.data.query_source import QuerySource, read_query
 from tasks.data.schema import parse_schema
-from tasks.data.sources import BadRecord, FileSource, read_file
+from tasks.data.sources import FileSource, read_file
 from tasks.data.spec import source_fingerprint
 from tests.servers import s3_bucket
 
 ROW = {"question": "How many pupils?", "sql": "SELECT count(*) FROM pupils", "schema": "CREATE TABLE pupils (id INT)"}
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -105,6 +104,24 @@ def test_named_schemas_and_databases(tmp_path):
     assert example.database
     with pytest.raises(UserError, match="no folder nowhere"):
         list(read_file(source.model_copy(update={"databases": "nowhere"})))
+
+
+def test_what_files_share_is_read_once(tmp_path, monkeypatch):
+    from tasks.data import layouts
+
+    folder = spider_folder(tmp_path / "spider")
+    rows = [{"db_id": "club", "question": "q", "query": "SELECT id FROM member"}]
+    for name in ("dev.json", "train_others.json"):
+        (folder / name).write_text(json.dumps(rows))
+    read, real = [], layouts.read_schemas
+    monkeypatch.setattr(layouts, "read_schemas", lambda path: read.append(path.name) or real(path))
+    examples = list(read_file(FileSource(path=str(folder))))
+    assert [(e.id, bool(e.schema), bool(e.database)) for e in examples] == [
+        ("dev-1", True, True),
+        ("train_others-1", True, True),
+        ("train_spider-1", True, True),
+    ]
+    assert read == ["tables.json"]
 
 
 def test_serialised_schemas_by_db_id(tmp_path):
@@ -241,6 +258,35 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
     assert peak < 8_000_000  # of 15 MB
 
 
+@pytest.mark.parametrize("kind", ["query", "hub"])
+def test_memory_does_not_grow_with_a_query_or_a_dataset(tmp_path, kind):
+    rows, text = 4000, "word " * 1000
+    if kind == "query":
+        import sqlalchemy  # noqa: F401 - imported here, so that its own size is not measured
+
+        connection = sqlite3.connect(tmp_path / "log.db")
+        connection.execute("CREATE TABLE log (question TEXT, sql TEXT, schema TEXT)")
+        one = (text, "SELECT a FROM t", "CREATE TABLE t (a)")
+        connection.executemany("INSERT INTO log VALUES (?, ?, ?)", (one for _ in range(rows)))
+        connection.commit()
+        connection.close()
+        records = read_query(QuerySource(url=f"sqlite:///{tmp_path}/log.db", query="SELECT * FROM log"))
+    else:
+        import datasets
+
+        made = {"question": [text] * rows, "sql": ["SELECT a FROM t"] * rows, "schema": ["CREATE TABLE t (a)"] * rows}
+        datasets.Dataset.from_dict(made).save_to_disk(str(tmp_path / "set"))
+        records = read_hub(HubSource(dataset=str(tmp_path / "set")))
+    next(records)
+    tracemalloc.start()
+    try:
+        assert sum(len(example.question) for example in records) == (rows - 1) * len(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000  # of 20 MB
+
+
 def test_json_lists_are_read_across_blocks(tmp_path, monkeypatch):
     from tasks.data import containers
 
@@ -349,9 +395,22 @@ def test_a_query_that_writes_or_fails_is_an_error_and_changes_nothing(warehouse,
     assert warehouse.read_bytes() == before
 
 
-def test_secrets_come_from_the_environment():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://etl:hunter2@db/questions",
+        "postgresql://etl@db/questions?password=hunter2",
+        "postgresql://etl:${DB_PASSWORD}@db/questions?sslmode=require&sslpassword=hunter2",
+        "mysql+pymysql://db/questions?user=etl&Passwd=hunter2",
+    ],
+)
+def test_a_secret_in_a_recipe_is_refused(url):
     with pytest.raises(ValidationError, match="does not belong in a recipe"):
-        QuerySource(url="postgresql://etl:hunter2@db/questions", query="SELECT 1")
+        QuerySource(url=url, query="SELECT 1")
+
+
+def test_secrets_come_from_the_environment():
+    QuerySource(url="postgresql://etl@db/questions?password=${DB_PASSWORD}&sslmode=require", query="SELECT 1")
     source = QuerySource(url="postgresql://etl:${NO_SUCH_PASSWORD}@db/questions", query="SELECT 1")
     with pytest.raises(UserError, match="NO_SUCH_PASSWORD is not set"):
         list(read_query(source))
@@ -403,16 +462,14 @@ def test_objects_of_a_bucket(bucket, tmp_path, monkeypatch):
 # --- the real files -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not (REAL / "spider").is_dir(), reason="no Spider in the real data: set NIGHTSHIFT_REALDATA")
-def test_spider_gold_on_its_real_databases():
-    examples = list(read_file(FileSource(path=str(REAL / "spider"))))
+def test_spider_gold_on_its_real_databases(real_data):
+    examples = list(read_file(FileSource(path=str(real_data / "spider"))))
     found = Counter((row["runs"], bool(row["result_rows"])) for row in feature_rows(examples))
     assert found == {("ok", True): 2926, ("ok", False): 71, ("sql_error", False): 2, ("schema_error", False): 1}
 
 
-@pytest.mark.skipif(not (REAL / "wikisql").is_dir(), reason="no WikiSQL in the real data: set NIGHTSHIFT_REALDATA")
-def test_wikisql_becomes_sql_that_runs():
-    examples = list(read_file(FileSource(path=str(REAL / "wikisql"))))
+def test_wikisql_becomes_sql_that_runs(real_data):
+    examples = list(read_file(FileSource(path=str(real_data / "wikisql"))))
     assert len(examples) == 5000
     assert len({example.db_id for example in examples}) == 2325
     assert Counter(row["runs"] for row in feature_rows(examples)) == {"ok": 5000}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from pydantic import ValidationError
 
 from infra.errors import UserError
 from tasks.data.example import Example
+from tasks.data.mapping import BadRecord
 from tasks.data.schema import parse_schema
-from tasks.data.sources import BadRecord, FileSource, read_file, source_files
+from tasks.data.sources import FileSource, read_file, source_files
 
 ROW = {"question": "How many pupils?", "sql": "SELECT count(*) FROM pupils", "schema": "CREATE TABLE pupils (id INT)"}
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
 
 
 def read(path: Path, **options) -> list[Example | BadRecord]:
-    return list(read_file(FileSource(path=path.name, **options), path.parent))
+    with contextlib.chdir(path.parent):  # so that a file is told by its name alone
+        return list(read_file(FileSource(path=path.name, **options)))
 
 
 def write(folder: Path, *records: object, name: str = "rows.jsonl") -> Path:
@@ -230,22 +231,24 @@ def test_unreadable_containers_are_named(tmp_path, name, content, message):
         read(tmp_path / name)
 
 
-def test_missing_files_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"nothing\.jsonl"):
-        source_files(FileSource(path="nothing.jsonl"), tmp_path)
+        source_files(FileSource(path="nothing.jsonl"))
     with pytest.raises(UserError, match=r"none-\*\.jsonl"):
-        source_files(FileSource(path="none-*.jsonl"), tmp_path)
+        source_files(FileSource(path="none-*.jsonl"))
     with pytest.raises(UserError, match="is a folder"):
-        source_files(FileSource(path="."), tmp_path)
+        source_files(FileSource(path="."))
     with pytest.raises(UserError, match=r"schemas\.json"):
         read(write(tmp_path, ROW), tables="schemas.json")
 
 
-def test_a_glob_reads_all_files_and_keeps_their_ids_apart(tmp_path):
+def test_a_glob_reads_all_files_and_keeps_their_ids_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, ROW, ROW)
-    records = list(read_file(FileSource(path="**/*.jsonl"), tmp_path))
+    records = list(read_file(FileSource(path="**/*.jsonl")))
     assert [(r.file, r.row) for r in records] == [(f"{f}/rows.jsonl", n) for f in "ab" for n in (1, 2)]
     assert [r.id for r in records] == ["a-rows-1", "a-rows-2", "b-rows-1", "b-rows-2"]
 
@@ -286,10 +289,8 @@ def test_schemas_come_from_tables_json(tmp_path):
         ("synsql/*.jsonl", 300, None),
     ],
 )
-def test_real_layouts_are_read_whole(path, rows, databases):
-    if not list(REAL.glob(path)):
-        pytest.skip(f"no {path} in the real data: set NIGHTSHIFT_REALDATA")
-    records = list(read_file(FileSource(path=path, difficulty="easy"), REAL))
+def test_real_layouts_are_read_whole(real_data, path, rows, databases):
+    records = list(read_file(FileSource(path=str(real_data / path), difficulty="easy")))
     assert Counter(type(r) for r in records) == {Example: rows}
     assert all(r.question and r.sql and r.schema for r in records)
     if databases:

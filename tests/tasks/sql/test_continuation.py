@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from tasks.sql.continuation import Continuation
 
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
 SCHEMA = """
 CREATE TABLE airline (al_id INTEGER PRIMARY KEY, name TEXT, founding_year INTEGER);
 CREATE TABLE aircraft (tail_no INTEGER PRIMARY KEY, al_id INTEGER, model TEXT, seat_count INTEGER);
@@ -94,11 +92,9 @@ def test_what_sqlite_does_not_prepare_is_no_end(sql: str) -> None:
     assert not RULE.completes(sql)
 
 
-def test_real_queries_are_hardly_ever_refused() -> None:
+def test_real_queries_are_hardly_ever_refused(real_data: Path) -> None:
     """Gold of the Spider sample: refused are chance likenesses of literals, odd spellings and errors."""
-    folder = REAL / "spider"
-    if not folder.is_dir():
-        pytest.skip("no Spider sample: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
+    folder = real_data / "spider"
     ddl = {}
     for entry in json.loads((folder / "tables.json").read_text()):
         columns = defaultdict(list)

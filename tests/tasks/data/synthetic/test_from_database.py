@@ -6,7 +6,6 @@ Run: pytest tests/tasks/data/synthetic/test_from_database.py
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import sqlite3
@@ -24,9 +23,6 @@ from tasks.data.synthetic.generate import is_telling
 from tasks.data.synthetic.labels import column_label, reference_label_for, singular, table_labels, time_label, words
 from tasks.data.synthetic.roles import role_of
 from tasks.sql.executor import Limits, run_readonly
-
-ROOT = Path(__file__).resolve().parents[4]
-REAL = Path(os.environ.get("NIGHTSHIFT_REALDATA") or ROOT.parent / "shared" / "data")
 
 # A shop as people really keep one: reserved words, spaces, capitals, a quote, missing values, repeated names, a key
 # of two columns, a reference that nobody declared, dates, flags, codes, a blob and a view.
@@ -188,7 +184,7 @@ def test_a_name_that_two_rows_share_is_never_asked_for(made: FromDatabase) -> No
 
 def test_pairs_are_read_back_by_a_file_source(tmp_path: Path, made: FromDatabase) -> None:
     write_examples(tmp_path / "shop.jsonl", made.examples)
-    again = list(read_file(FileSource(path="shop.jsonl"), tmp_path))
+    again = list(read_file(FileSource(path=str(tmp_path / "shop.jsonl"))))
     assert [(e.id, e.question, e.sql, e.db_id) for e in again] == [
         (e.id, e.question, e.sql, e.db_id) for e in made.examples
     ]
@@ -323,9 +319,8 @@ def test_only_what_must_be_quoted_is() -> None:
     assert [quoted(n, "postgres") for n in ("name", "user", "Rank")] == ["name", '"user"', '"Rank"']
 
 
-@pytest.mark.skipif(not (REAL / "spider" / "database").is_dir(), reason="no real data; set NIGHTSHIFT_REALDATA")
-def test_every_spider_database_gives_verified_pairs() -> None:
-    files = sorted((REAL / "spider" / "database").glob("*/*.sqlite"))
+def test_every_fourth_spider_database_gives_verified_pairs(real_data: Path) -> None:
+    files = sorted((real_data / "spider" / "database").glob("*/*.sqlite"))
     assert len(files) == 64
     for path in files[::4]:
         before = hashlib.sha256(path.read_bytes()).hexdigest()
