@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import UserError
+from infra.hashing import fingerprint_of_folder
 from infra.spec import InfraSpec
 from registry.approval import Approval
 from registry.gates import Gate
@@ -19,6 +20,7 @@ from tasks.data.prompts import PromptSpec
 from tasks.data.spec import DataSpec, source_fingerprint
 from tasks.evaluation.spec import EvaluationSpec
 from tasks.models.reference import parse_reference, reference_fingerprint
+from tasks.training.curriculum import start_folder
 from tasks.training.spec import TrainingSpec
 from validation.spec import ValidationSpec
 
@@ -81,9 +83,14 @@ class Recipe(_Spec):
 
 
 def builtin_recipes() -> dict[str, Path]:
-    """The recipes that come with Nightshift, by name."""
+    """The recipes that come with Nightshift, by name: its own first, then group after group."""
     folder = Path(str(resources.files("flows") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*/*.yaml"))]}
+
+
+def recipe_group(path: Path) -> str:
+    """The group of a built-in recipe: its folder, empty for Nightshift's own."""
+    return "" if path.parent.name == "recipes" else path.parent.name
 
 
 def find_recipe(name: str) -> Path:
@@ -169,8 +176,18 @@ def _fields_at(model: Any, location: Iterable[Any]) -> set[str]:
         if inside:
             models = [m for annotation in inside for m in _models_in(annotation)]
         elif isinstance(part, str):
-            models = [m for m in models if part in str(m.model_fields.get("kind", ""))] or models
+            models = [m for m in models if {part} & _tags(m)] or models
     return {name for m in models for name in m.model_fields}
+
+
+def _tags(model: Any) -> set[str]:
+    """What chooses a spec among those of a union: the values of its `kind` or `method`."""
+    return {
+        v
+        for key in ("kind", "method")
+        if key in model.model_fields
+        for v in get_args(model.model_fields[key].annotation)
+    }
 
 
 def _models_in(annotation: Any) -> list[Any]:
@@ -182,7 +199,10 @@ def _models_in(annotation: Any) -> list[Any]:
 def check_recipe(recipe: Recipe) -> tuple[list[str], str]:
     """Look at everything outside that the recipe names, before anything runs: (source fingerprints, model fingerprint).
 
-    Raises UserError for a missing file or an unknown model.
+    The adapter of `training.start_from` counts as a source. Raises UserError for a missing file or an unknown model.
     """
     sources = [source_fingerprint(source) for source in recipe.data.sources]
+    start = start_folder(recipe.training)
+    if start is not None:
+        sources.append(fingerprint_of_folder(start))
     return sources, reference_fingerprint(parse_reference(recipe.model))

@@ -111,6 +111,7 @@ def record_stage(night: Night, number: int, result: dict[str, Any]) -> None:
     tracking.log_curve(run, "loss", [(int(step), float(loss)) for step, loss in result["curve"]])
     measured = ("seconds", "steps", "rows", "tokens", "dropped", "tables_dropped", "peak_memory_mb")
     metrics = {key: float(result[key]) for key in measured}
+    metrics |= {"memory_estimate_mb": float(result["memory_estimate_mb"])} | result["metrics"]
     if result["eval_loss"] is not None:
         metrics["eval_loss"] = float(result["eval_loss"])
     tracking.log_metrics(run, metrics)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
 
 EXIT_CODES = {
     "promoted": 0,
@@ -84,32 +87,47 @@ def _run(
 def recipes(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the built-in recipes.
+    """List the built-in recipes: Nightshift's own, then published set-ups by model family.
+
+    Those that end in _fixed correct what held the published set-up of that name back.
 
     Example: nightshift recipes --json
     """
-    from flows.recipe import builtin_recipes, load_recipe
+    from flows.recipe import builtin_recipes, load_recipe, recipe_group
 
-    found = [load_recipe(str(path)) for path in builtin_recipes().values()]
+    found = [(recipe_group(path), load_recipe(str(path))) for path in builtin_recipes().values()]
     if as_json:
         rows = [
             {
                 "name": r.name,
+                "group": group,
                 "description": r.description,
                 "model": r.model,
+                "methods": list(dict.fromkeys(s.method for s in r.training.stages)),
                 "stages": [s.name for s in r.training.stages],
             }
-            for r in found
+            for group, r in found
         ]
         print(json.dumps(rows, indent=2))
         return
     from flows.cli.show import table
 
-    table(
-        "Recipes",
-        ("name", "model", "stages", "description"),
-        [
-            (r.name, r.model.partition("#")[0], " > ".join(s.name for s in r.training.stages), r.description)
-            for r in found
-        ],
-    )
+    for group in dict.fromkeys(group for group, _ in found):
+        table(
+            f"Recipes: {group}" if group else "Recipes",
+            ("name", "model", "stages", "description"),
+            [
+                (
+                    r.name,
+                    r.model.partition("#")[0],
+                    " > ".join(f"{s.method} {s.name}" for s in r.training.stages),
+                    r.description,
+                )
+                for g, r in found
+                if g == group
+            ],
+        )
+
+
+def _stages(recipe: Recipe) -> str:
+    return " > ".join(s.name if s.name == s.method else f"{s.name} ({s.method})" for s in recipe.training.stages)

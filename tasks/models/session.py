@@ -21,7 +21,7 @@ from tasks.data.prompts import Prompter, PromptSpec
 from tasks.data.schema import PromptTooLong
 from tasks.models.decoding import continuation
 from tasks.models.generation import Generation, generate
-from tasks.models.loading import load_adapter, load_base, load_tokenizer
+from tasks.models.loading import load_adapter, load_base, load_tokenizer, without_adapter
 from tasks.models.process import child_main, write_atomically
 
 PROGRESS = "progress.json"
@@ -76,8 +76,7 @@ def _answer(
     rules = [continuation(subject.prompt, examples[i].schema, examples[i].question) for i in asked]
     texts = [prompts[i] for i in asked]
     found = generate(model, tokenizer, texts, job.max_new_tokens, job.batch_size, progress, rules, prompter.end_ids)
-    if subject.adapter:
-        model.unload()
+    without_adapter(model)
     answers = dict(zip(asked, found, strict=True))
     _write(work / subject.output, [e.id for e in examples], [answers.get(i, NO_ANSWER) for i in range(len(examples))])
 

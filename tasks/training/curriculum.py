@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.hashing import fingerprint
+from infra.errors import UserError
+from infra.hashing import fingerprint, fingerprint_of_folder
 from infra.store import Store
 from tasks.data.dataset import write_examples
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
+from tasks.models.loading import ADAPTER_CONFIG, is_whole_model
 from tasks.training.job import (
     ADAPTER,
     STAGE_MARKER,
@@ -51,19 +53,39 @@ def plan_curriculum(
     """
     work.mkdir(parents=True, exist_ok=True)
     write_examples(work / "validation.jsonl", validation)
-    shared = spec.model_dump(mode="json", exclude={"stages", "save_steps"}) | {"prompt": prompt.model_dump(mode="json")}
-    jobs, before = [], ""
+    shared = spec.model_dump(mode="json", exclude={"stages", "save_steps", "start_from"}) | {
+        "prompt": prompt.model_dump(mode="json")
+    }
+    start = start_folder(spec)
+    jobs, before, policy = [], fingerprint_of_folder(start) if start else "", ""
     for index, stage in enumerate(spec.stages):
         rows = stage_rows(spec, index, train)
         content = fingerprint([[e.schema, e.question, e.evidence, e.sql] for e in rows])
         mark = stage_fingerprint(base_fingerprint, before, content, stage, shared, code)
         folder = f"{index + 1}-{stage.name}-{mark}"
         write_examples(work / f"{folder}.jsonl", rows)
-        jobs.append(StageJob(spec=stage, fingerprint=mark, folder=folder, rows=f"{folder}.jsonl"))
-        before = mark
-    job = TrainingJob(base=str(base), validation="validation.jsonl", prompt=prompt, training=spec, stages=tuple(jobs))
+        jobs.append(StageJob(spec=stage, fingerprint=mark, folder=folder, rows=f"{folder}.jsonl", before=policy))
+        before, policy = mark, folder if stage.yields == "policy" else policy
+    job = TrainingJob(
+        base=str(base),
+        start=str(start or ""),
+        validation="validation.jsonl",
+        prompt=prompt,
+        training=spec,
+        stages=tuple(jobs),
+    )
     (work / JOB).write_text(job.model_dump_json(indent=1))
     return job
+
+
+def start_folder(spec: TrainingSpec) -> Path | None:
+    """The adapter folder that the first stage starts from, None for a fresh one; raises UserError if it is missing."""
+    if spec.start_from == "base":
+        return None
+    folder = Path(spec.start_from.removeprefix("path:")).resolve()
+    if not ((folder / ADAPTER_CONFIG).is_file() or is_whole_model(folder)):
+        raise UserError(f"training.start_from: {folder} is no folder of an adapter (no {ADAPTER_CONFIG} in it)")
+    return folder
 
 
 def restore_stages(job: TrainingJob, store: Store, work: Path) -> set[str]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.hashing import fingerprint
 from tasks.data.prompts import PromptSpec
-from tasks.training.spec import SftStage, TrainingSpec
+from tasks.training.spec import AnyStage, Stage, TrainingSpec
 
 STAGE_MARKER = "stage.json"
 ADAPTER = "adapter"
@@ -27,16 +27,18 @@ class _Model(BaseModel):
 class StageJob(_Model):
     """One stage: its settings, its folder below the work folder and the rows it trains on."""
 
-    spec: SftStage
+    spec: Stage
     fingerprint: str
     folder: str = Field(description="name of the stage's folder below the work folder")
     rows: str = Field(description="name of the JSONL file of examples below the work folder")
+    before: str = Field("", description="folder of the stage whose policy it starts from; empty: where the job starts")
 
 
 class TrainingJob(_Model):
     """The whole curriculum for one trainer process."""
 
     base: str = Field(description="folder of the base model")
+    start: str = Field("", description="folder of the adapter that the first stage starts from; empty: a fresh one")
     validation: str = Field(description="JSONL file of validation examples below the work folder")
     prompt: PromptSpec
     training: TrainingSpec
@@ -60,10 +62,14 @@ class StageResult(_Model):
     eval_loss: float | None
     trainable: int
     peak_memory_mb: float
+    memory_estimate_mb: float = Field(0.0, description="what the stage was expected to need at its peak")
     precision: str
+    metrics: dict[str, float] = Field({}, description="what else was measured: speed, padding, the method's own")
+    lengths: dict[str, float] = Field({}, description="tokens of the rows: min, mean, median, max")
+    example: dict[str, str] = Field({}, description="one row as text: what is read, and what is taught")
 
 
-def stage_fingerprint(base: str, before: str, rows: str, stage: SftStage, shared: dict[str, Any], code: str) -> str:
+def stage_fingerprint(base: str, before: str, rows: str, stage: AnyStage, shared: dict[str, Any], code: str) -> str:
     """The name of a stage's result: everything that can change its adapter."""
     return fingerprint([base, before, rows, stage.model_dump(mode="json"), shared, code])
 

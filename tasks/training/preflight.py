@@ -6,6 +6,7 @@ CPU seconds, and the first wrong one stops the stage with what is wrong.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,3 +94,34 @@ def check_adapter(model: Any) -> None:
             raise NightshiftError(f"preflight: {name} is {parameter.dtype}; adapters train in float32")
         if not torch.isfinite(parameter).all():
             raise NightshiftError(f"{name} holds values that are not finite: the training diverged")
+
+
+def check_gradients(model: Any) -> None:
+    """After the first backward pass: some trainable weight has a gradient. (LoRA's A has none at first, B has.)"""
+    grads = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
+    if not any(float(grad.detach().abs().max()) > 0 for grad in grads):
+        raise NightshiftError("preflight: no gradient reaches the trainable weights")
+
+
+def sequence_tokens(row: dict[str, Any]) -> int:
+    """Tokens of the longest sequence a row makes: prompt and answer, of a pair the longer one; 0 when it is text."""
+    answers = [len(row[name]) for name in ("input_ids", "chosen_ids", "rejected_ids") if name in row]
+    return len(row.get("prompt_ids", ())) + max(answers, default=0)
+
+
+def lengths(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Tokens of the rows' sequences: least, mean, median, most."""
+    counts = [sequence_tokens(row) for row in rows]
+    middle = statistics.median(counts)
+    return {"min": min(counts), "mean": round(statistics.fmean(counts), 1), "median": middle, "max": max(counts)}
+
+
+def show_example(row: dict[str, Any], tokenizer: Any) -> dict[str, str]:
+    """A row as text: what is read and what is taught, or the parts of a pair."""
+    if "completion_mask" in row:
+        parts: dict[str, list[int]] = {"read": [], "taught": []}
+        for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True):
+            parts["taught" if mask else "read"].append(token)
+        return {name: tokenizer.decode(ids) for name, ids in parts.items()}
+    ids = {name.removesuffix("_ids"): value for name, value in row.items() if name.endswith("_ids")}
+    return {name: tokenizer.decode(value) for name, value in ids.items()}

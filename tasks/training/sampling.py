@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from infra.errors import UserError
 from tasks.data.example import Example
-from tasks.training.spec import SftStage, TrainingSpec
+from tasks.training.spec import AnyStage, TrainingSpec
 
 
 def _shuffled(examples: Sequence[Example], salt: str) -> list[Example]:
@@ -56,7 +56,7 @@ def stage_rows(spec: TrainingSpec, index: int, train: Sequence[Example]) -> list
     return _shuffled(rows, f"{spec.seed}-{stage.name}-order")
 
 
-def _replay_count(stage: SftStage, total: int, own: int) -> int:
+def _replay_count(stage: AnyStage, total: int, own: int) -> int:
     if stage.data.max_samples:
         return round(total * stage.data.replay)
     # Without a fixed size the own rows all stay, and replay is added on top so that its share comes out right.

@@ -1,13 +1,13 @@
 """The trainer process: `python -m tasks.training.session JOB.json`.
 
-The base model is loaded once and all stages run inside, each from the live adapter of the one before. Finished stages
-(their marker is there) are skipped; a broken one resumes from its last whole checkpoint. The process ends itself when
-its parent is gone, so that a killed night leaves no trainer behind, and a file lock keeps two trainers apart.
+The base model is loaded once and all stages run inside, each from the live model of the one before, which must hold the
+very weights that stage wrote. Finished stages (their marker is there) are skipped; a broken one resumes from its last
+whole checkpoint. The process ends itself when its parent is gone, so that a killed night leaves no trainer behind, and
+a file lock keeps two trainers apart.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NightshiftError
-from tasks.data.dataset import read_examples
-from tasks.data.prompts import Prompter
+from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
+from tasks.training.engine import Engine, Method, Prepared, Run, Trained
 from tasks.training.job import ADAPTER, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
-from tasks.training.preflight import check_adapter, check_rows, tokenise
+from tasks.training.memory import check_room, device_memory, estimate_memory, forget_peak, peak_memory, shape_of
+from tasks.training.methods import find_method
+from tasks.training.preflight import check_adapter, lengths, sequence_tokens, show_example
 
 
 def run_session(job: TrainingJob, work: Path) -> None:
@@ -28,123 +30,122 @@ def run_session(job: TrainingJob, work: Path) -> None:
     import torch
     from transformers import set_seed
 
-    from tasks.models.loading import load_base, load_tokenizer
-    from tasks.models.precision import choose_precision, probe_device
-
-    precision = choose_precision(probe_device())
-    tokenizer = load_tokenizer(Path(job.base))
-    prompter = Prompter(job.prompt, tokenizer)
-    base = load_base(Path(job.base), precision)
-    base.config.use_cache = False
-    spec = job.training
-    validation = tokenise(read_examples(work / job.validation), prompter, spec.max_length, 1.0).rows
-    model: Any = None
+    engine = Engine(job, work, training_precision(job))
     torch.set_num_threads(max(1, os.cpu_count() or 1))
-    for index, stage in enumerate(job.stages):
+    live: dict[Path, Any] = {}  # the policy in memory, by the folder it was written to
+    for stage in job.stages:
         folder = work / stage.folder
         if read_result(folder) is not None:
             continue
-        set_seed(spec.seed)
-        if model is None:
-            model = _starting_adapter(base, job, work, index)
-        check_adapter(model)
-        _train_stage(model, tokenizer, prompter, job, stage, validation, precision, work)
+        set_seed(job.training.seed)
+        method, started = find_method(stage.spec.method), time.perf_counter()
+        model = _starting_model(engine, method, stage, live)
+        folder.mkdir(parents=True, exist_ok=True)
+        _train_stage(engine, method, stage, model, started)
+        if stage.spec.yields == "policy":
+            live = {folder / ADAPTER: model}
 
 
-def _starting_adapter(base: Any, job: TrainingJob, work: Path, index: int) -> Any:
-    """A fresh adapter for the first stage, else the one the stage before left."""
-    from tasks.models.loading import load_adapter
-    from tasks.training.methods.sft import add_adapter
+def training_precision(job: TrainingJob) -> Precision:
+    """What this machine's hardware and the kernels it has make of the job."""
+    from transformers import AutoConfig
 
-    if index == 0:
-        return add_adapter(base, job.training.lora)
-    return load_adapter(base, work / job.stages[index - 1].folder / ADAPTER, trainable=True)
+    from tasks.models.families import family_of
 
-
-def _train_stage(
-    model: Any,
-    tokenizer: Any,
-    prompter: Prompter,
-    job: TrainingJob,
-    stage: StageJob,
-    validation: list[dict[str, list[int]]],
-    precision: Any,
-    work: Path,
-) -> None:
-    from tasks.training.methods.sft import train_sft
-
-    folder, started = work / stage.folder, time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenised = tokenise(
-        read_examples(work / stage.rows), prompter, job.training.max_length, job.training.max_dropped_share
+    spec = job.training
+    work = Work(
+        trains_all=spec.tune == "full" and not spec.soft_prompt,
+        float16=family_of(AutoConfig.from_pretrained(job.base)).float16,
+        mask_matrix=any(spec.share_of(stage.spec) > 1 for stage in job.stages),
     )
-    check_rows(tokenised, tokenizer)
+    return choose_precision(probe_device(), work, installed_kernels())
+
+
+def _starting_model(engine: Engine, method: Method, stage: StageJob, live: dict[Path, Any]) -> Any:
+    """The model that `stage` trains: live or loaded, its weights are those of the folder it starts from."""
+    from tasks.training.parts import check_start
+
+    before = engine.work / stage.before / ADAPTER if stage.before else Path(engine.job.start or "")
+    if stage.spec.yields == "reward" or not (stage.before or engine.job.start):
+        return method.start(engine, stage, None)
+    model = live[before] if before in live else method.start(engine, stage, before)
+    check_start(model, before, f"stage {stage.spec.name}")
+    return model
+
+
+def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, started: float) -> None:
+    from tasks.training.parts import trainable, weights_digest
+
+    folder = engine.work / stage.folder
 
     def progress(step: int, steps: int, loss: float | None) -> None:
         if loss is not None:
             write_atomically(folder / PROGRESS, {"step": step, "steps": steps, "loss": loss})
 
-    curve, eval_loss, steps, resumed = train_sft(
-        model, tokenizer, tokenised.rows, validation, stage.spec, job.training, precision, folder, progress
-    )
     check_adapter(model)
-    _check_learning(model, curve, steps, stage.spec.name)
+    prepared = method.prepare(engine, stage, model)
+    estimate = _estimate(engine, stage, model, prepared)
+    forget_peak()
+    run = Run(engine, stage, model, prepared.train.rows, prepared.validation, folder, progress)
+    untrained = weights_digest(model)
+    trained = method.train(run)
+    check_adapter(model)
+    _check_learning(trained, weights_digest(model) != untrained, stage.spec.name)
     # The adapter is written beside its final place and renamed: the folder is either absent or whole.
     making = folder / f"{ADAPTER}.tmp"
     shutil.rmtree(making, ignore_errors=True)
-    model.save_pretrained(making)
-    tokenizer.save_pretrained(making)
-    (making / "prompt.json").write_text(job.prompt.model_dump_json(indent=2))
-    _forget_paths(making, job)
+    method.save(run, making)
+    engine.tokenizer.save_pretrained(making)
+    (making / "prompt.json").write_text(engine.job.prompt.model_dump_json(indent=2))
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)
     making.rename(folder / ADAPTER)
     result = StageResult(
         name=stage.spec.name,
         method=stage.spec.method,
         fingerprint=stage.fingerprint,
-        rows=len(tokenised.rows),
-        dropped=tokenised.dropped,
-        tables_dropped=tokenised.tables_dropped,
-        steps=steps,
-        tokens=tokenised.tokens,
+        rows=len(prepared.train.rows),
+        dropped=prepared.train.dropped,
+        tables_dropped=prepared.train.tables_dropped,
+        steps=trained.steps,
+        tokens=prepared.train.tokens,
         seconds=round(time.perf_counter() - started, 2),
-        resumed_from=resumed,
-        curve=curve,
-        eval_loss=eval_loss,
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        peak_memory_mb=round(_peak_memory_mb(), 1),
-        precision=precision.weights,
+        resumed_from=trained.resumed_from,
+        curve=trained.curve,
+        eval_loss=trained.eval_loss,
+        trainable=sum(tensor.numel() for tensor in trainable(model).values()),
+        peak_memory_mb=round(peak_memory() / 2**20, 1),
+        memory_estimate_mb=round(estimate / 2**20, 1),
+        precision=engine.precision.weights,
+        metrics=prepared.metrics | trained.metrics,
+        lengths=lengths(prepared.train.rows),
+        example=show_example(prepared.train.rows[0], engine.tokenizer),
     )
     write_atomically(folder / STAGE_MARKER, result.model_dump(mode="json"))
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _check_learning(model: Any, curve: list[tuple[int, float]], steps: int, name: str) -> None:
-    """A stage that ran no step, lost its loss or left its adapter at zero has not trained, whatever it reports."""
-    if steps == 0 or not curve:
+def _check_learning(trained: Trained, changed: bool, name: str) -> None:
+    """A stage that ran no step, lost its loss or changed no weight has not trained, whatever it reports."""
+    if trained.steps == 0 or not trained.curve:
         raise NightshiftError(f"stage {name} ran no optimiser step")
-    if not all(loss == loss and loss > 0 for _, loss in curve):
-        raise NightshiftError(f"stage {name}: the training loss became zero or not a number")
-    norm = sum(float(p.detach().abs().sum()) for n, p in model.named_parameters() if "lora_B" in n)
-    if norm == 0:
-        raise NightshiftError(f"stage {name} left the adapter at zero")
+    if any(loss != loss for _, loss in trained.curve):
+        raise NightshiftError(f"stage {name}: the training loss became not a number")
+    if not changed:
+        raise NightshiftError(f"stage {name} changed no weight: nothing was learnt")
 
 
-def _forget_paths(adapter: Path, job: TrainingJob) -> None:
-    """PEFT notes the base model's folder on this machine; a release must not carry it."""
-    config = adapter / "adapter_config.json"
-    content = json.loads(config.read_text())
-    content["base_model_name_or_path"] = Path(job.base).name
-    config.write_text(json.dumps(content, indent=2, sort_keys=True))
-    (adapter / "README.md").unlink(missing_ok=True)
-
-
-def _peak_memory_mb() -> float:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+def _estimate(engine: Engine, stage: StageJob, model: Any, prepared: Prepared) -> int:
+    """Bytes the stage will need; raises UserError when memory or disk are too small for it."""
+    rows, training, shape = prepared.train.rows, engine.training, shape_of(model)
+    longest = max(map(sequence_tokens, rows)) or training.max_length
+    taught = max(sum(row["completion_mask"]) if "completion_mask" in row else longest // 2 for row in rows)
+    # Rows that share a prefix repeat nothing but what differs: an answer and, roughly, a question as long.
+    more = training.share_of(stage.spec) - 1
+    longest, taught = longest + 2 * more * taught, taught * (1 + more)
+    estimate = estimate_memory(shape, stage.spec, training, longest, taught)
+    check_room(stage.spec.name, estimate, device_memory(model), shape, engine.work)
+    return estimate
 
 
 def _lock(work: Path) -> Any:

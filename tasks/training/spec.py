@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from tasks.data.example import Difficulty
+from tasks.training.specs.lora import LoraSpec
+from tasks.training.specs.prompt_tuning import PromptTuningStage
+from tasks.training.specs.seq2seq import Seq2SeqStage
+from tasks.training.specs.sft import SftStage
+from tasks.training.specs.stage import Spec
 
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LoraSpec(_Spec):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT."""
-
-    r: int = Field(16, ge=1, description="rank of the adapter matrices")
-    alpha: int = Field(32, ge=1, description="scale; the adapter is multiplied by alpha / r")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
-    targets: tuple[str, ...] = Field(
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        min_length=1,
-        description="names of the linear layers that get an adapter",
-    )
-    first_layer: int = Field(
-        0, ge=0, description="transformer layers below this one stay untouched; their backward pass is saved"
-    )
+AnyStage = SftStage | PromptTuningStage | Seq2SeqStage
+METHODS = ("sft", "prompt_tuning", "seq2seq")
 
 
-class StageData(_Spec):
-    """Which training rows a stage sees."""
-
-    difficulty: tuple[Difficulty, ...] = Field(
-        ("easy", "medium", "hard"), min_length=1, description="difficulties taken"
-    )
-    max_samples: int | None = Field(None, ge=1, description="rows drawn from them; all when absent")
-    replay: float = Field(
-        0.0, ge=0, lt=1, description="share of the stage's rows drawn from earlier stages' difficulties"
-    )
+def _method(value: Any) -> str:
+    """The method that a stage in a recipe names; `sft` when it names none."""
+    return str(value.get("method", "sft")) if isinstance(value, dict) else str(getattr(value, "method", "sft"))
 
 
-class SftStage(_Spec):
-    """Supervised fine-tuning with loss on the SQL alone."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the stage, lower case")
-    method: Literal["sft"] = "sft"
-    data: StageData = StageData()
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    epochs: float = Field(1.0, gt=0, description="passes over the stage's rows")
-    max_steps: int | None = Field(None, ge=1, description="stop after so many optimiser steps")
-    global_batch: int = Field(16, ge=1, description="rows per optimiser step, whatever the machine")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field(
-        "cosine", description="learning rate after it"
-    )
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+Stage = Annotated[
+    Annotated[SftStage, Tag("sft")]
+    | Annotated[PromptTuningStage, Tag("prompt_tuning")]
+    | Annotated[Seq2SeqStage, Tag("seq2seq")],
+    Discriminator(
+        _method,
+        custom_error_type="unknown_method",
+        custom_error_message=f"unknown method; there are {', '.join(METHODS)}",
+    ),
+]
 
 
-class TrainingSpec(_Spec):
+class TrainingSpec(Spec):
     """The curriculum."""
 
     seed: int = Field(42, description="seed of weights, sampling and data order")
+    start_from: str = Field(
+        "base",
+        pattern=r"^(base|path:.+)$",
+        description="what the first stage starts from: base, or path:DIR, the folder of an adapter of this base model",
+    )
+    tune: Literal["lora", "full"] = Field("lora", description="what stages change: a LoRA adapter, or all weights")
     lora: LoraSpec = LoraSpec()
+    quantize: Literal["nf4", "fp4"] | None = Field(
+        None, description="hold the frozen base in 4 bits (QLoRA, arXiv:2305.14314); needs CUDA and bitsandbytes"
+    )
     max_length: int = Field(
         640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted"
     )
@@ -73,23 +57,43 @@ class TrainingSpec(_Spec):
         ge=1,
         description="questions over one schema trained in one sequence, each seeing the schema and itself alone",
     )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice instead of keeping them: less memory, a third more time"
+    )
     save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
-    stages: tuple[SftStage, ...] = Field(min_length=1, description="the stages, in order")
+    stages: tuple[Stage, ...] = Field(min_length=1, description="the stages, in order")
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSpec:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("stage names must differ: a stage's folder is found by its name")
+        if self.tune == "full" and self.quantize is not None:
+            raise ValueError("quantize: weights in 4 bits cannot be trained themselves; use tune: lora")
+        if len({stage.architecture for stage in self.stages}) > 1:
+            raise ValueError("a curriculum trains one model: its stages mix causal and encoder-decoder methods")
+        if self.soft_prompt and (self.quantize or self.tune == "full" or len({s.method for s in self.stages}) > 1):
+            raise ValueError(
+                "a prompt_tuning stage trains a soft prompt alone: no stages of other methods, tune: full or quantize"
+            )
         for stage in self.stages:
-            per_device = self.sequences_at_once(stage)
-            if stage.global_batch % (per_device * self.share_prefix):
+            together = self.sequences_at_once(stage) * self.share_of(stage)
+            if stage.global_batch % together:
                 raise ValueError(
                     f"stage {stage.name}: global_batch {stage.global_batch} is no multiple of "
-                    f"per_device_batch {per_device * self.share_prefix} (sequences of share_prefix={self.share_prefix})"
+                    f"per_device_batch {together} (sequences of share_prefix={self.share_of(stage)})"
                 )
         return self
 
-    def sequences_at_once(self, stage: SftStage) -> int:
-        """Sequences per forward pass: the per-device batch in sequences of `share_prefix` rows, at least one."""
-        return max(1, min(self.per_device_batch, stage.global_batch) // self.share_prefix)
+    @property
+    def soft_prompt(self) -> bool:
+        """Whether the stages train a soft prompt instead of what `tune` says."""
+        return any(isinstance(stage, PromptTuningStage) for stage in self.stages)
+
+    def share_of(self, stage: AnyStage) -> int:
+        """Rows in one training sequence of `stage`: only its own method can share a prefix."""
+        return self.share_prefix if stage.method == "sft" else 1
+
+    def sequences_at_once(self, stage: AnyStage) -> int:
+        """Sequences per forward pass: the per-device batch in sequences of `share_of` rows, at least one."""
+        return max(1, min(self.per_device_batch, stage.global_batch) // self.share_of(stage))

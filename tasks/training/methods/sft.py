@@ -1,59 +1,60 @@
-"""Supervised fine-tuning of a LoRA adapter with TRL's SFTTrainer, loss on the SQL alone.
+"""Supervised fine-tuning with TRL's SFTTrainer, loss on the SQL alone.
 
 Rows arrive tokenised with a completion mask, so nothing is truncated or re-templated here. Questions over one schema
-share its tokens (`tasks.training.batches`), and batches are grouped by length. Mixed precision is autocast over a
-frozen base; the adapter stays float32.
+share its tokens (`tasks.training.batches`), and batches are grouped by length. Mixed precision is autocast; what is
+trained stays float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.models.precision import Precision
 from tasks.training.batches import IGNORED, collate, group_rows, join_rows
-from tasks.training.checkpoints import last_checkpoint, mark_complete
-from tasks.training.spec import LoraSpec, SftStage, TrainingSpec
+from tasks.training.engine import Engine, Prepared, Run, Trained
+from tasks.training.job import StageJob
+from tasks.training.padding import additive, pad_rows, with_labels
+from tasks.training.parts import save_part, start_policy
+from tasks.training.preflight import check_gradients, check_rows, tokenise
+from tasks.training.trainer import arguments, follow, run_trainer
 
 
-def add_adapter(base: Any, lora: LoraSpec) -> Any:
-    """`base` with a fresh, trainable LoRA adapter."""
-    from peft import LoraConfig, get_peft_model
+class Sft:
+    """Supervised fine-tuning, as the session calls it."""
 
-    layers = list(range(lora.first_layer, base.config.num_hidden_layers)) if lora.first_layer else None
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-        layers_to_transform=layers,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, config)
+    def prepare(self, engine: Engine, stage: StageJob, model: Any) -> Prepared:
+        """Rows with a completion mask, each checked."""
+        training, prompter = engine.training, engine.prompter
+        rows = tokenise(engine.rows(stage), prompter, training.max_length, training.max_dropped_share)
+        check_rows(rows, engine.tokenizer)
+        return Prepared(rows, tokenise(engine.validation, prompter, training.max_length, 1.0).rows)
+
+    def start(self, engine: Engine, stage: StageJob, before: Path | None) -> Any:
+        """The policy of the stage before, or a fresh adapter."""
+        return start_policy(engine, before)
+
+    def train(self, run: Run) -> Trained:
+        """Train on the answers alone."""
+        return train_sft(run)
+
+    def save(self, run: Run, folder: Path) -> None:
+        """An adapter folder, or a whole model."""
+        save_part(run.model, folder, Path(run.engine.job.base).name)
 
 
-def train_sft(
-    model: Any,
-    tokenizer: Any,
-    rows: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-    stage: SftStage,
-    training: TrainingSpec,
-    precision: Precision,
-    folder: Path,
-    progress: Callable[[int, int, float | None], None],
-) -> tuple[list[tuple[int, float]], float | None, int, int]:
-    """Train `model` in place and return (loss curve, validation loss, steps, step resumed from).
+METHOD = Sft()
 
-    Checkpoints go to `folder`; an interrupted run with the same folder continues from the last whole one.
-    """
+
+def train_sft(run: Run) -> Trained:
+    """Train `run.model` in place; an interrupted run with the same folder continues from its last whole checkpoint."""
     import torch
     from datasets import Dataset
+    from peft import PeftModel
     from peft.helpers import disable_input_dtype_casting
-    from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
+
+    precision, share = run.engine.precision, run.engine.training.share_prefix
 
     class AnswerLossTrainer(SFTTrainer):
         """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
@@ -68,87 +69,47 @@ def train_sft(
             if return_outputs or self.accelerator.num_processes > 1:
                 # Several processes synchronise gradients in the wrapper that the lines below step around.
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            causal = self.accelerator.unwrap_model(model).get_base_model()
+            causal = self.accelerator.unwrap_model(model)
+            causal = causal.get_base_model() if isinstance(causal, PeftModel) else causal
             labels = inputs["labels"][:, 1:]
             answer = labels != IGNORED
             dtype = getattr(torch, precision.autocast) if precision.autocast else None
             with torch.autocast(labels.device.type, dtype=dtype, enabled=dtype is not None):
-                hidden = causal.base_model(
-                    input_ids=inputs["input_ids"],
-                    attention_mask=inputs["attention_mask"],
-                    position_ids=inputs["position_ids"],
-                    use_cache=False,
-                ).last_hidden_state[:, :-1]
+                given = {name: value for name, value in inputs.items() if name != "labels"}
+                hidden = causal.base_model(**given, use_cache=False).last_hidden_state[:, :-1]
                 logits = causal.get_output_embeddings()(hidden[answer])
             loss = torch.nn.functional.cross_entropy(logits.float(), labels[answer], reduction="sum")
             return loss / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
 
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-            # The first step of a warm-up has a learning rate of zero: a stage of one step would learn nothing from it.
-            self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), num_training_steps - 1)
-            return super().create_scheduler(num_training_steps, optimizer)
+    def dataset(items: Sequence[dict[str, Any]]) -> Dataset:
+        if share == 1:
+            return Dataset.from_list([with_labels(row) for row in items])
+        return Dataset.from_list([join_rows(group) for group in group_rows(items, share)])
 
-    class Follow(TrainerCallback):
-        """Marks whole checkpoints and reports progress."""
+    def batch(sequences: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        pad = run.engine.tokenizer.pad_token_id
+        if share == 1:
+            return pad_rows(sequences, pad)
+        made = collate(sequences, pad)
+        eager = run.model.config._attn_implementation == "eager"
+        return made | {"attention_mask": additive(made["attention_mask"])} if eager else made
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            mark_complete(folder, state.global_step)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
-
-    def joined(items: list[dict[str, Any]]) -> Dataset:
-        return Dataset.from_list([join_rows(group) for group in group_rows(items, training.share_prefix)])
-
-    per_device = training.sequences_at_once(stage)
     config = SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=per_device,
-        gradient_accumulation_steps=stage.global_batch // (per_device * training.share_prefix),
-        learning_rate=stage.learning_rate,
-        num_train_epochs=stage.epochs,
-        max_steps=stage.max_steps or -1,
-        warmup_steps=stage.warmup,
-        lr_scheduler_type=stage.scheduler,
-        weight_decay=stage.weight_decay,
-        max_grad_norm=1.0,
+        **arguments(run),
         train_sampling_strategy="group_by_length",
-        use_cpu=not _on_accelerator(model),
-        bf16=precision.autocast == "bfloat16",
-        fp16=precision.autocast == "float16",
-        activation_checkpointing=False,
+        activation_checkpointing=run.engine.training.gradient_checkpointing,
         max_length=None,
         packing=False,
-        remove_unused_columns=False,
-        logging_steps=1,
-        save_strategy="steps",
-        save_steps=training.save_steps,
-        save_total_limit=2,
-        seed=training.seed,
-        data_seed=training.seed,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
     )
     trainer = AnswerLossTrainer(
-        model=model,
+        model=run.model,
         args=config,
-        train_dataset=joined(rows),
-        eval_dataset=joined(validation) if validation else None,
-        data_collator=lambda sequences: collate(sequences, tokenizer.pad_token_id),
-        processing_class=tokenizer,
-        callbacks=[Follow()],
+        train_dataset=dataset(run.rows),
+        eval_dataset=dataset(run.validation) if run.validation else None,
+        data_collator=batch,
+        processing_class=run.engine.tokenizer,
+        callbacks=[follow(run.folder, run.progress, check_gradients)],
     )
-    checkpoint = last_checkpoint(folder)
     # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
-    with disable_input_dtype_casting(model, active=precision.autocast is not None):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
-    eval_loss = float(trainer.evaluate()["eval_loss"]) if validation else None
-    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    return curve, eval_loss, trainer.state.global_step, resumed
-
-
-def _on_accelerator(model: Any) -> bool:
-    return next(model.parameters()).device.type != "cpu"
+    with disable_input_dtype_casting(run.model, active=precision.autocast is not None):
+        return run_trainer(trainer, run)

@@ -17,11 +17,13 @@ from tasks.models.loading import load_tokenizer
 from tasks.training.batches import group_rows
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.curriculum import keep_stage, plan_curriculum, restore_stages
+from tasks.training.engine import Trained
 from tasks.training.job import ADAPTER, TrainingJob, read_result
 from tasks.training.preflight import Tokenised, check_rows, tokenise
 from tasks.training.sampling import stage_rows
 from tasks.training.session import run_session
-from tasks.training.spec import StageData, TrainingSpec
+from tasks.training.spec import TrainingSpec
+from tasks.training.specs.stage import StageData
 
 DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
 
@@ -151,6 +153,13 @@ def test_every_stage_reports_what_it_did(trained: tuple[Path, TrainingJob]) -> N
     assert len(second.curve) == 4
     assert second.eval_loss is not None
     assert second.trainable == first.trainable > 0
+    assert first.metrics["tokens_per_second"] > 0
+    assert 0 <= first.metrics["padding_share"] < 0.5
+    assert 0 < first.memory_estimate_mb < first.peak_memory_mb  # the process holds its libraries besides
+    assert first.lengths["min"] <= first.lengths["median"] <= first.lengths["max"]
+    assert first.example["taught"].startswith("SELECT name FROM cars WHERE price > ")
+    assert first.example["taught"].endswith("<|im_end|>")
+    assert DDL.partition("(")[0].split()[-1] in first.example["read"]
     assert difference(*(work / stage.folder for stage in job.stages)) > 0
 
 
@@ -167,14 +176,14 @@ def test_a_broken_second_stage_resumes_to_the_same_adapter(
 ) -> None:
     undisturbed, job = trained
     plan(tiny_model, tmp_path)
-    from tasks.training.methods import sft
+    from tasks.training import trainer
 
     def die(folder: Path, step: int) -> None:
         mark_complete(folder, step)
         if folder.name.startswith("2-") and step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sft, "mark_complete", die)
+    monkeypatch.setattr(trainer, "mark_complete", die)
     with pytest.raises(KeyboardInterrupt):
         run_session(job, tmp_path)
     first, second = (tmp_path / stage.folder for stage in job.stages)
@@ -222,7 +231,7 @@ def test_a_diverged_stage_is_a_failure(tiny_model: Path, tmp_path: Path, monkeyp
     from tasks.training.methods import sft
 
     job = plan(tiny_model, tmp_path)
-    monkeypatch.setattr(sft, "train_sft", lambda *_: ([(1, float("nan"))], None, 1, 0))
+    monkeypatch.setattr(sft, "train_sft", lambda _: Trained([(1, float("nan"))], None, 1, 0))
     with pytest.raises(NightshiftError, match="not a number"):
         run_session(job, tmp_path)
     assert not (tmp_path / job.stages[0].folder / ADAPTER).exists()

@@ -1,0 +1,115 @@
+"""What a stage will need of memory and disk, estimated before it starts, and what it did need.
+
+Memory = weights + gradients and optimiser state of what is trained + activations + scores over the vocabulary. The
+activations are those of Korthikanti et al. 2022 (arXiv:2205.05198), 34 bytes a token, layer and unit of width in 16
+bits, without the attention matrix, which today's kernels do not keep (eager attention does). Limits: the estimate knows
+neither fragmentation nor a kernel's own buffers; the measured peak beside it says how far it was off.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+from tasks.training.spec import AnyStage, TrainingSpec
+
+_ACTIVATION_BYTES = 34  # a token, layer and unit of width, in 16 bits
+_CHECKPOINT_BYTES = 2  # with gradient checkpointing: the layer's input alone
+_STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of the optimiser, a trained weight; 8 for the others
+_CHECKPOINTS = 3  # two are kept while a third is written
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides about memory: bytes of the weights, trained weights, layers, width, vocabulary, heads if the
+    attention matrix is kept."""
+
+    weight_bytes: int
+    trained: int
+    layers: int
+    width: int
+    vocabulary: int
+    eager_heads: int = 0
+
+
+def shape_of(model: Any) -> Shape:
+    """The shape of a loaded model with its trainable part."""
+    config, parameters = model.config, list(model.parameters())
+    layers = config.num_hidden_layers * (2 if config.is_encoder_decoder else 1)
+    eager = config.num_attention_heads if config._attn_implementation == "eager" else 0
+    return Shape(
+        weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        layers=layers,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        eager_heads=eager,
+    )
+
+
+def estimate_memory(shape: Shape, stage: AnyStage, training: TrainingSpec, longest: int, taught: int) -> int:
+    """Bytes that a stage needs at its peak: `longest` tokens in its longest sequence, `taught` of them in answers."""
+    state = 4 + _STATE_BYTES.get(stage.optimizer, 8)  # the gradient in float32, and the optimiser's averages
+    at_once = training.sequences_at_once(stage)
+    unit = shape.width * longest * at_once
+    whole = _ACTIVATION_BYTES * unit + 2 * shape.eager_heads * at_once * longest**2
+    if training.gradient_checkpointing:
+        activations = _CHECKPOINT_BYTES * unit * shape.layers + whole  # one layer is computed again at a time
+    else:
+        activations = whole * shape.layers
+    scores = 2 * 4 * shape.vocabulary * taught * at_once  # in float32, with their gradient
+    return shape.weight_bytes + state * shape.trained + activations + scores
+
+
+def device_memory(model: Any) -> int:
+    """Bytes of the device that the model lies on: the GPU's, else the machine's."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def check_room(name: str, estimate: int, available: int, shape: Shape, folder: Path) -> None:
+    """Raise UserError when a stage will not fit into memory, or its checkpoints not onto the disk."""
+    if estimate > available:
+        raise UserError(
+            f"stage {name} needs about {_gb(estimate)} of memory and there are {_gb(available)}; lower "
+            "training.per_device_batch or training.max_length, or set training.gradient_checkpointing"
+        )
+    needed, free = _CHECKPOINTS * shape.trained * 12, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"stage {name} needs about {_gb(needed)} of disk for checkpoints and there are {_gb(free)} free"
+        )
+
+
+def forget_peak() -> None:
+    """Start a new measurement; on a CPU the peak is the process's own and cannot be reset."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> int:
+    """Bytes held at most: of the GPU where there is one, else by this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,161 @@
+"""What every method tells its trainer alike: arguments, optimiser, checkpoints, and the course of the loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.training.checkpoints import last_checkpoint, mark_complete
+from tasks.training.engine import Run, Trained
+from tasks.training.specs.stage import StageSpec
+
+
+def arguments(run: Run) -> dict[str, Any]:
+    """Arguments that transformers' TrainingArguments and TRL's configurations share, for one stage."""
+    spec, training, precision = run.stage.spec, run.engine.training, run.engine.precision
+    per_device, share = training.sequences_at_once(spec), training.share_of(spec)
+    chosen = {"optim": spec.optimizer} if spec.optimizer in _BITSANDBYTES else {}
+    return chosen | {
+        "output_dir": str(run.folder),
+        "per_device_train_batch_size": per_device,
+        "per_device_eval_batch_size": per_device,
+        "gradient_accumulation_steps": spec.global_batch // (per_device * share),
+        "learning_rate": spec.learning_rate,
+        "num_train_epochs": spec.epochs,
+        "max_steps": spec.max_steps or -1,
+        "warmup_steps": spec.warmup,
+        "lr_scheduler_type": spec.scheduler,
+        "weight_decay": spec.weight_decay,
+        "adam_beta1": spec.betas[0],
+        "adam_beta2": spec.betas[1],
+        "max_grad_norm": spec.max_grad_norm,
+        "use_cpu": next(run.model.parameters()).device.type == "cpu",
+        "bf16": precision.autocast == "bfloat16",
+        "fp16": precision.autocast == "float16",
+        "tf32": precision.tf32 or None,
+        "use_liger_kernel": precision.liger,
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is not a number must show
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        **_evaluations(run),
+        "seed": training.seed,
+        "data_seed": training.seed,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
+def _evaluations(run: Run) -> dict[str, Any]:
+    """When checkpoints are written and validation rows are looked at; several looks keep the best checkpoint."""
+    often = run.stage.spec.evaluations
+    if often == 1 or not run.validation:
+        return {"save_steps": run.engine.training.save_steps}
+    share = 1 / often  # a number below one is a share of all steps
+    return {
+        "save_steps": share,
+        "eval_strategy": "steps",
+        "eval_steps": share,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+
+
+_BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit")
+
+
+def _set_optimizer(trainer: Any, spec: StageSpec) -> None:
+    """Give `trainer` the stage's optimiser where it is none of the trainer's own."""
+    import torch
+
+    classes = {"nadam": torch.optim.NAdam, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
+    if spec.optimizer in classes:
+        settings = {"lr": spec.learning_rate, "betas": spec.betas, "eps": 1e-8}
+        trainer.optimizer_cls_and_kwargs = (classes[spec.optimizer], settings)
+
+
+def _keep_learning_rate(trainer: Any) -> None:
+    """Shorten a warm-up as long as the stage: its first step has no learning rate, and the only one must learn."""
+    create = trainer.create_scheduler
+
+    def create_scheduler(num_training_steps: int, optimizer: Any = None) -> Any:
+        trainer.args.warmup_steps = min(trainer.args.get_warmup_steps(num_training_steps), num_training_steps - 1)
+        return create(num_training_steps, optimizer)
+
+    trainer.create_scheduler = create_scheduler
+
+
+def follow(
+    folder: Path, progress: Callable[[int, int, float | None], None], first: Callable[[Any], None] = lambda _: None
+) -> Any:
+    """A callback that marks whole checkpoints in `folder` and reports progress.
+
+    `first` is given the model after its first backward pass, before any weight has changed.
+    """
+    from transformers import TrainerCallback
+
+    class Follow(TrainerCallback):
+        """Marks whole checkpoints and reports progress."""
+
+        begun = False
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if not self.begun:
+                first(model)
+                self.begun = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            mark_complete(folder, state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
+
+    return Follow()
+
+
+def run_trainer(trainer: Any, run: Run) -> Trained:
+    """Train, from the last whole checkpoint if there is one, and evaluate once at the end."""
+    _set_optimizer(trainer, run.stage.spec)
+    _keep_learning_rate(trainer)
+    if run.stage.spec.patience is not None and run.validation:
+        from transformers import EarlyStoppingCallback
+
+        trainer.add_callback(EarlyStoppingCallback(run.stage.spec.patience, run.stage.spec.min_delta))
+    read = _count_tokens(trainer, run)
+    checkpoint, started = last_checkpoint(run.folder), time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.perf_counter() - started
+    run.model.eval()
+    curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
+    eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation else None
+    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
+    metrics = {"rows_per_second": round(rows / seconds, 3)}
+    if read["slots"]:
+        metrics["tokens_per_second"] = round(read["tokens"] / seconds, 1)
+        metrics["padding_share"] = round(1 - read["tokens"] / read["slots"], 4)
+    return Trained(curve, eval_loss, trainer.state.global_step, resumed, metrics)
+
+
+def _count_tokens(trainer: Any, run: Run) -> dict[str, int]:
+    """Count, while batches are made for training, the tokens in them and the slots they fill with padding.
+
+    Rows that a method's trainer tokenises itself are not counted.
+    """
+    collate, read = trainer.data_collator, {"tokens": 0, "slots": 0}
+    run.model.train()
+
+    def counted(rows: Any) -> Any:
+        batch = collate(rows)
+        if run.model.training and "input_ids" in rows[0]:  # not the batches of an evaluation in between
+            read["tokens"] += sum(len(row["input_ids"]) for row in rows)
+            read["slots"] += batch["input_ids"].numel()
+        return batch
+
+    trainer.data_collator = counted
+    return read

@@ -1,0 +1,231 @@
+"""Methods: what each trains, that a stage starts from the stage before, and that what it leaves can be loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import NightshiftError, UserError
+from tasks.data.example import Example
+from tasks.data.prompts import PromptSpec
+from tasks.models.generation import generate
+from tasks.models.loading import is_whole_model, load_adapter, load_base, load_tokenizer, without_adapter
+from tasks.models.precision import Precision
+from tasks.models.resolve import resolve_model
+from tasks.training.curriculum import plan_curriculum
+from tasks.training.job import ADAPTER, StageResult, TrainingJob, read_result
+from tasks.training.parts import add_adapter, check_start
+from tasks.training.session import run_session
+from tasks.training.spec import TrainingSpec
+from tasks.training.specs.lora import LoraSpec
+
+DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
+ROWS = [
+    Example(f"r{i}", "cars", f"Above {i}?", DDL, f"SELECT name FROM cars WHERE price > {i}", difficulty="easy")
+    for i in range(16)
+]
+FLOAT = Precision("float32", None)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    cache = tmp_path_factory.mktemp("families")
+    return lambda family: resolve_model(f"random:{family}-tiny", cache).path
+
+
+def train(model: Path, work: Path, stages: list[dict], prompt: str = "plain", **training: Any) -> TrainingJob:
+    shared = {"lora": {"r": 2, "alpha": 4}, "per_device_batch": 4, "max_length": 1000} | training
+    named = [{"name": f"s{i}", "global_batch": 4, "max_steps": 2} | stage for i, stage in enumerate(stages)]
+    spec = TrainingSpec.model_validate(shared | {"stages": named})
+    asked = PromptSpec(format=prompt, max_tokens=900)
+    job = plan_curriculum(spec, asked, model, "base", "code", ROWS, ROWS[:2], work)
+    run_session(job, work)
+    return job
+
+
+def result(job: TrainingJob, work: Path, stage: int = -1) -> StageResult:
+    found = read_result(work / job.stages[stage].folder)
+    assert found is not None
+    return found
+
+
+def adapter(job: TrainingJob, work: Path, stage: int = -1) -> Path:
+    return work / job.stages[stage].folder / ADAPTER
+
+
+def answers(model: Any, folder: Path) -> list[str]:
+    tokenizer = load_tokenizer(folder)
+    return [a.text for a in generate(model, tokenizer, ["Which?\nSQL:\n", "Cars?\nSQL:\n"], max_new_tokens=4)]
+
+
+def test_full_fine_tuning_leaves_a_model_that_replaces_its_base(models: Any, tmp_path: Path) -> None:
+    job = train(models("llama"), tmp_path, [{}, {}], tune="full")
+    first, last = adapter(job, tmp_path, 0), adapter(job, tmp_path)
+    assert is_whole_model(last)
+    base = load_base(models("llama"), FLOAT)
+    assert result(job, tmp_path).trainable == sum(p.numel() for p in base.parameters())
+    tuned = load_adapter(base, last, precision=FLOAT)
+    check_start(tuned, last, "what was loaded")
+    with pytest.raises(NightshiftError, match="does not start from the weights"):
+        check_start(tuned, first, "the second stage")
+    assert answers(tuned, last) == answers(load_base(last, FLOAT), last)
+
+
+def test_a_curriculum_starts_from_the_adapter_it_names(models: Any, tmp_path: Path) -> None:
+    before = train(models("llama"), tmp_path / "before", [{"max_steps": 6, "learning_rate": 0.01}])
+    folder = adapter(before, tmp_path / "before")
+    job = train(models("llama"), tmp_path / "after", [{}], start_from=f"path:{folder}")
+    fresh = train(models("llama"), tmp_path / "fresh", [{}])
+    started, unstarted = result(job, tmp_path / "after").curve[0][1], result(fresh, tmp_path / "fresh").curve[0][1]
+    assert started < unstarted - 0.1  # the first loss is that of the trained adapter
+    assert job.stages[0].fingerprint != fresh.stages[0].fingerprint
+    with pytest.raises(UserError, match="tune=full, but the folder it starts from holds an adapter"):
+        train(models("llama"), tmp_path / "full", [{}], tune="full", start_from=f"path:{folder}")
+    with pytest.raises(UserError, match="no folder of an adapter"):
+        train(models("llama"), tmp_path / "none", [{}], start_from=f"path:{tmp_path}")
+
+
+def test_an_adapter_put_in_anew_is_not_the_one_before(models: Any, tmp_path: Path) -> None:
+    """A second get_peft_model zeroes lora_B and PEFT only warns; loading keeps it, trainable when asked."""
+    from peft import LoraConfig, get_peft_model
+
+    job = train(models("llama"), tmp_path, [{"learning_rate": 0.01}])
+    folder = adapter(job, tmp_path)
+
+    def learnt(model: Any) -> float:
+        return sum(float(p.abs().sum()) for n, p in model.named_parameters() if "lora_B" in n)
+
+    def trainable(model: Any) -> int:
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+    kept = load_adapter(load_base(models("llama"), FLOAT), folder, trainable=True)
+    assert learnt(kept) > 0
+    assert trainable(kept) == result(job, tmp_path).trainable
+    check_start(kept, folder, "stage two")
+    again = get_peft_model(kept, LoraConfig(r=2, lora_alpha=4, target_modules=list(LoraSpec().targets)))
+    assert learnt(again) == 0
+    with pytest.raises(NightshiftError, match="stage two does not start from the weights"):
+        check_start(again.base_model, folder, "stage two")
+    assert trainable(load_adapter(load_base(models("llama"), FLOAT), folder)) == 0
+
+
+def test_stages_of_rslora_and_dora_train_the_layers_they_name(models: Any, tmp_path: Path) -> None:
+    lora = {"r": 2, "alpha": 4, "targets": ["q_proj", "v_proj"], "rslora": True, "dora": True}
+    job = train(models("qwen2"), tmp_path, [{"optimizer": "nadam", "betas": [0.95, 0.999]}], lora=lora)
+    config = json.loads((adapter(job, tmp_path) / "adapter_config.json").read_text())
+    assert (sorted(config["target_modules"]), config["use_rslora"], config["use_dora"]) == (
+        ["q_proj", "v_proj"],
+        True,
+        True,
+    )
+    with pytest.raises(UserError, match=r"training\.lora does not fit the model"):
+        add_adapter(load_base(models("qwen2"), FLOAT), LoraSpec(targets=("nowhere",)))
+
+
+def test_of_several_evaluations_the_best_is_kept_and_a_hopeless_stage_stops(models: Any, tmp_path: Path) -> None:
+    stage = {"max_steps": 8, "learning_rate": 0.5, "scheduler": "constant_with_warmup", "epochs": 4}
+    watched = train(models("llama"), tmp_path / "a", [stage | {"evaluations": 4, "patience": 1}])
+    blind = train(models("llama"), tmp_path / "b", [stage | {"max_steps": 4}])
+    found, last = result(watched, tmp_path / "a"), result(blind, tmp_path / "b")
+    assert found.eval_loss is not None
+    assert last.eval_loss is not None
+    assert found.steps == last.steps == 4  # of eight
+    assert found.eval_loss < last.eval_loss  # that of the first evaluation, which was better than the second
+    with pytest.raises(ValueError, match="patience 3 needs more evaluations than 1"):
+        TrainingSpec.model_validate({"stages": [{"name": "a", "patience": 3}]})
+
+
+@pytest.mark.parametrize("init", [{"virtual_tokens": 8}, {"init_text": "SQL over the given tables: "}])
+def test_prompt_tuning_lowers_its_loss(models: Any, tmp_path: Path, init: dict) -> None:
+    stage = {"method": "prompt_tuning", "max_steps": 24, "learning_rate": 0.3, "epochs": 6} | init
+    job = train(models("llama"), tmp_path, [stage])
+    found, folder = result(job, tmp_path), adapter(job, tmp_path)
+    tokens = init.get("virtual_tokens") or len(init["init_text"])  # a byte tokenizer: one token a character
+    assert found.trainable == tokens * 64
+    assert max(loss for _, loss in found.curve[-4:]) < min(loss for _, loss in found.curve[:2]) - 0.05
+    base = load_base(models("llama"), FLOAT)
+    plain = answers(base, folder)
+    asked = load_adapter(base, folder)
+    assert len(answers(asked, folder)) == 2
+    assert answers(without_adapter(asked), folder) == plain
+
+
+def test_a_soft_prompt_goes_on_where_it_stopped(models: Any, tmp_path: Path) -> None:
+    stage = {"method": "prompt_tuning", "max_steps": 3, "learning_rate": 0.1, "virtual_tokens": 4}
+    whole = train(models("llama"), tmp_path / "whole", [stage, stage])
+    work = tmp_path / "parts"
+    train(models("llama"), work, [stage, stage])
+    second = work / whole.stages[1].folder
+    for path in (second / "stage.json", second / ADAPTER / "adapter_model.safetensors"):
+        path.unlink()
+    run_session(whole, work)  # the second stage now starts from the folder, not from the live model
+    check_start(load_adapter(load_base(models("llama"), FLOAT), adapter(whole, work)), second / ADAPTER, "it")
+    assert result(whole, work).curve == result(whole, tmp_path / "whole").curve
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_an_encoder_decoder_trains_and_answers(models: Any, tmp_path: Path, tune: str) -> None:
+    stage = {"method": "seq2seq", "max_steps": 8, "learning_rate": 0.01, "label_smoothing": 0.0}
+    lora = {"r": 2, "alpha": 2, "targets": ["q", "v", "k", "o", "wi_0", "wi_1", "wo"]}
+    job = train(models("t5"), tmp_path, [stage], "translate", tune=tune, lora=lora)
+    found, folder = result(job, tmp_path), adapter(job, tmp_path)
+    assert found.curve[-1][1] < found.curve[0][1]
+    model = load_adapter(load_base(models("t5"), FLOAT), folder, precision=FLOAT)
+    assert model.config.decoder_start_token_id == load_tokenizer(folder).pad_token_id
+    assert len(answers(model, folder)) == 2
+
+
+def test_methods_and_models_of_different_kinds_do_not_meet(models: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"method sft trains causal models, but this one \(t5\) is seq2seq"):
+        train(models("t5"), tmp_path / "a", [{}])
+    with pytest.raises(UserError, match="use method sft"):
+        train(models("llama"), tmp_path / "b", [{"method": "seq2seq"}])
+    with pytest.raises(ValueError, match="mix causal and encoder-decoder"):
+        train(models("llama"), tmp_path / "c", [{}, {"method": "seq2seq"}])
+
+
+def test_four_bits_without_a_gpu_are_one_line(models: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="quantize=nf4 needs CUDA, which this machine lacks"):
+        train(models("llama"), tmp_path, [{}], quantize="nf4")
+    with pytest.raises(ValueError, match="cannot be trained themselves"):
+        TrainingSpec.model_validate({"quantize": "nf4", "tune": "full", "stages": [{"name": "a"}]})
+
+
+def test_gemma_shares_prefixes_under_eager_attention(models: Any) -> None:
+    """Eager attention adds its mask to the scores; a boolean one would let every row see all others."""
+    import torch
+
+    from tasks.training.batches import collate, group_rows, join_rows
+    from tasks.training.padding import additive
+
+    tokenised = [
+        {"input_ids": [2, 9, 10, 11, 12, 20, 21, 1], "completion_mask": [0] * 5 + [1] * 3, "schema": "a"},
+        {"input_ids": [2, 9, 10, 13, 30, 31, 1], "completion_mask": [0] * 4 + [1] * 3, "schema": "a"},
+    ]
+    model = load_base(models("gemma3"), FLOAT)
+    assert model.config._attn_implementation == "eager"
+
+    def loss(groups: list[list[dict]]) -> float:
+        batch = collate([join_rows(group) for group in groups], pad_token_id=0)
+        labels = batch.pop("labels")
+        logits = model(**batch | {"attention_mask": additive(batch["attention_mask"])}).logits[:, :-1]
+        return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()))
+
+    assert loss(group_rows(tokenised, 2)) == pytest.approx(loss([[row] for row in tokenised]), rel=1e-5)
+
+
+def test_adapters_over_bfloat16_are_float32_and_only_b_learns_first(models: Any) -> None:
+    import torch
+
+    model = add_adapter(load_base(models("llama"), Precision("bfloat16", "bfloat16")), LoraSpec(r=2))
+    ids = torch.tensor([[1, 5, 6, 7]])
+    with torch.autocast("cpu", torch.bfloat16):
+        model(input_ids=ids, labels=ids).loss.backward()
+    named = dict(model.named_parameters())
+    assert {p.dtype for n, p in named.items() if "lora_" in n} == {torch.float32}
+    assert {p.dtype for n, p in named.items() if "lora_" not in n} == {torch.bfloat16}
+    assert all(float(p.grad.abs().max()) == 0 for n, p in named.items() if "lora_A" in n)
+    assert any(float(p.grad.abs().max()) > 0 for n, p in named.items() if "lora_B" in n)
