@@ -1,9 +1,9 @@
 """check: is reality still what the ledger decided?
 
-Scheduled, and started when an approval runs out of time. For every release it repairs what MLflow shows, takes a
-person's move of Production into the ledger or flags it (or, by policy, takes it back), rejects versions that nobody
-decided about in time, and looks for drift. A finding about Production itself fails the run, so that the automation
-which reports failures reports it.
+Scheduled, and started when an approval runs out of time or MLflow tells that somebody moved Production (see
+`flows.webhook`). For every release it repairs what MLflow shows, takes a person's move of Production into the ledger or
+flags it (or, by policy, takes it back), rejects versions that nobody decided about in time, and looks for drift. A
+finding about Production itself fails the run, so that the automation which reports failures reports it.
 """
 
 from __future__ import annotations

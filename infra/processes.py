@@ -77,35 +77,34 @@ def noted(folder: Path) -> dict[str, Running]:
 
 
 def stop(folder: Path, running: Sequence[Running], seconds: float = 15) -> list[str]:
-    """End the processes and everything they started, in the order given; returns the names of those that lived.
+    """End the processes and everything they started, all at once; returns the names of those that lived.
 
     First SIGTERM to each; whatever of them and of their descendants is left after `seconds` is killed.
     """
-    lived = []
-    for one in running:
-        process = one.process
-        if process is not None:
-            lived.append(one.name)
-            _end(process, seconds)
-        (folder / f"{one.name}.json").unlink(missing_ok=True)
-    return lived
-
-
-def _end(process: psutil.Process, seconds: float) -> None:
-    try:
-        family = [process, *process.children(recursive=True)]
-        process.terminate()
-    except psutil.NoSuchProcess:
-        return
-    psutil.wait_procs([process], timeout=seconds)
-    for signal_all in (psutil.Process.terminate, psutil.Process.kill):
+    lived = {one.name: process for one in running if (process := one.process) is not None}
+    family: list[psutil.Process] = []
+    for process in lived.values():
+        try:
+            family += [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            continue
+    _signal(list(lived.values()), psutil.Process.terminate)
+    psutil.wait_procs(lived.values(), timeout=seconds)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
         _, left = psutil.wait_procs(family, timeout=0)
-        for member in left:
-            try:
-                signal_all(member)  # psutil compares the start time, so that no stranger with the same id is hit
-            except psutil.NoSuchProcess:
-                continue
+        _signal(left, end)
         psutil.wait_procs(left, timeout=5)
+    for one in running:
+        (folder / f"{one.name}.json").unlink(missing_ok=True)
+    return list(lived)
+
+
+def _signal(targets: Sequence[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
+    for process in targets:
+        try:
+            send(process)  # psutil compares the start time, so that no stranger with the same id is hit
+        except psutil.NoSuchProcess:
+            continue
 
 
 def wait_until(ready: Mapping[str, Callable[[], bool]], running: Mapping[str, Running], seconds: float) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from infra.errors import UserError
+from infra.gpu import gpu_class
 
 PoolNames = tuple[str, ...]
 
@@ -19,6 +22,16 @@ class InfraSpec(BaseModel):
     patience_minutes: float = Field(
         30, gt=0, description="how long a step waits for a place on a pool before the next pool is tried"
     )
+
+    @field_validator("prepare", "train", "evaluate", "promote")
+    @classmethod
+    def _check_pools(cls, names: PoolNames) -> PoolNames:
+        for name in names:
+            try:
+                gpu_class(name)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return names
 
     def pools(self, step: str) -> PoolNames:
         """The pools of a step: prepare, train, evaluate or promote."""

@@ -71,6 +71,18 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def new_database(server: str, name: str) -> str:
+    """The URL of a database, made on a PostgreSQL server."""
+    import sqlalchemy
+
+    name = name.replace("-", "_").lower()
+    engine = sqlalchemy.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    return f"{server}/{name}"
+
+
 @pytest.fixture(params=["folder and SQLite", "S3 and PostgreSQL"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The environment of one installation, empty at first."""
@@ -78,17 +90,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     if request.param == "folder and SQLite":
         return home | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/home/mlflow.db"}
     url, s3 = request.getfixturevalue("postgres"), request.getfixturevalue("s3")
-    database = f"mlflow_{tmp_path.name}".replace("-", "_").lower()
-    make = (
-        "import sqlalchemy as s, sys; e = s.create_engine(sys.argv[1], isolation_level='AUTOCOMMIT');"
-        "e.connect().execute(s.text(f'CREATE DATABASE {sys.argv[2]}'))"
-    )
-    subprocess.run([sys.executable, "-c", make, f"{url}/postgres", database], check=True)
     return (
         home
         | s3
         | {
-            "MLFLOW_TRACKING_URI": f"{url}/{database}",
+            "MLFLOW_TRACKING_URI": new_database(url, f"mlflow_{tmp_path.name}"),
             "NIGHTSHIFT_STORE": f"s3://nights/{tmp_path.name}/store",
             "NIGHTSHIFT_ARTIFACTS": f"s3://nights/{tmp_path.name}/artifacts",
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+STACK = ("up", "down", "webhook")
 NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 
 
@@ -37,7 +38,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "webhook", "deploy"):
+    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "deploy", *STACK):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 
@@ -48,6 +49,8 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["retrain", "nope"], "no recipe 'nope'"),
         (["retrain", "tiny", "--set", "trainig.seed=1"], "did you mean 'training'"),
         (["retrain", "tiny", "--set", "model=path:nowhere"], "no folder with a config.json"),
+        (["retrain", "tiny", "--set", "infra.train=[gpu-h10]"], "did you mean 'gpu-h100'"),
+        (["up", "--host", "0.0.0.0"], "NIGHTSHIFT_AUTH"),
         (["retrain", "tiny", "--set", "model=gpt-5"], "unknown model reference"),
         (["retrain", "tiny", "--set", "data.sources.0={kind: file, path: missing.jsonl}"], "missing.jsonl"),
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
