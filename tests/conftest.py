@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.realdata import FOLDER
+
 os.environ.update(
     HF_HUB_OFFLINE="1",
     DO_NOT_TRACK="1",
@@ -29,10 +31,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with samples of public benchmarks; tests that need it are skipped where there is none."""
-    folder = Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-    if not folder.is_dir():
+    if not FOLDER.is_dir():
         pytest.skip("no real data: set NIGHTSHIFT_REALDATA to a folder that holds spider/train_spider.jsonl")
-    return folder
+    return FOLDER
 
 
 @pytest.fixture(scope="session")

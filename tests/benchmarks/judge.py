@@ -9,12 +9,10 @@ used would give on free cores, for runs on a busy machine: it counts the pool's 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 from rich.console import Console
@@ -25,22 +23,20 @@ from tasks.sql.judge import JudgePool, JudgeSession
 from tasks.sql.judgement import Job
 from tasks.sql.ordering import keyed
 from tasks.sql.parse import parse
+from tests.realdata import SPIDER
 
 ROUNDS = 5
 CORES = 2
-SAMPLE = (
-    Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "spider"
-)
 
 
 def spider() -> list[Job]:
     """The Spider train sample, gold against itself; empty where there is none."""
-    if not (SAMPLE / "train_spider.jsonl").is_file():
+    if not (SPIDER / "train_spider.jsonl").is_file():
         return []
     jobs = []
-    for number, line in enumerate((SAMPLE / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()):
+    for number, line in enumerate((SPIDER / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
-        file = SAMPLE / "database" / row["db_id"] / f"{row['db_id']}.sqlite"
+        file = SPIDER / "database" / row["db_id"] / f"{row['db_id']}.sqlite"
         jobs.append(Job(str(number), row["query"], row["query"], database=str(file)))
     return jobs
 

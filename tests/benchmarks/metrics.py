@@ -31,15 +31,12 @@ from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.scorecard import Scorecard, Subject
 from tasks.evaluation.scorecard_build import build_scorecard
 from tasks.evaluation.text_metrics import rouge_l, rouge_n, sentence_bleu
-
-FOLDER = (
-    Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "spider"
-)
+from tests.realdata import SPIDER
 
 
 def sample(most: int | None) -> tuple[list[Example], list[Prediction]]:
     """Examples of the sample with planted predictions."""
-    lines = (FOLDER / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (SPIDER / "train_spider.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     by_database: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -87,15 +84,15 @@ def statistics(card: Scorecard) -> None:
 
 def main() -> None:
     """Print the table."""
-    if not FOLDER.is_dir():
-        print(f"not measured: no Spider sample at {FOLDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
+    if not SPIDER.is_dir():
+        print(f"not measured: no Spider sample at {SPIDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
         return
     examples, predictions = sample(int(sys.argv[1]) if len(sys.argv) > 1 else None)
     cards: list[Scorecard] = []
 
     def score() -> None:
         subject = Subject(role="predictions", name="planted", fingerprint="")
-        cards.append(build_scorecard(examples, predictions, subject, "t", databases=FOLDER / "database"))
+        cards.append(build_scorecard(examples, predictions, subject, "t", databases=SPIDER / "database"))
 
     compiled = "pure Python" if str(parser.__file__).endswith(".py") else "compiled"
     table = Table("", "rows/s, clock", "rows/s, processor", "share of processor", title=f"{len(examples):,} rows")

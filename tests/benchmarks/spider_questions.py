@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
-FOLDER = (
-    Path(os.environ.get("NIGHTSHIFT_REALDATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "spider"
-)
+from tests.realdata import SPIDER
 
 
 def main() -> None:
@@ -27,14 +24,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="JSON Lines file to write")
     parser.add_argument("count", type=int, nargs="?", default=200, help="questions drawn")
     given = parser.parse_args()
-    if not (FOLDER / "train_spider.jsonl").is_file():
-        parser.error(f"no Spider sample at {FOLDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
-    rows, _ = read_sources([FileSource(path=str(FOLDER / "train_spider.jsonl"), name="spider")])
+    if not (SPIDER / "train_spider.jsonl").is_file():
+        parser.error(f"no Spider sample at {SPIDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
+    rows, _ = read_sources([FileSource(path=str(SPIDER / "train_spider.jsonl"), name="spider")])
     drawn = sorted(rows, key=lambda e: hashlib.sha256(f"{e.row - 1}|{e.question}".encode()).digest())[: given.count]
     write_examples(given.out, [replace(example, database="") for example in drawn])
     databases = len({example.db_id for example in drawn})
     print(f"{len(drawn)} questions about {databases} databases are in {given.out}; now ask an adapter:")
-    print(f"nightshift evaluate Production --data {given.out} --databases {FOLDER / 'database'}")
+    print(f"nightshift evaluate Production --data {given.out} --databases {SPIDER / 'database'}")
 
 
 if __name__ == "__main__":
