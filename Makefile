@@ -48,6 +48,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.judge
 	$(BIN)/python -m tests.benchmarks.data
 	$(BIN)/python -m tests.benchmarks.metrics 500
+	$(BIN)/python -m tests.benchmarks.generation quickstart 72
 
 lint: setup
 	$(BIN)/ruff check .

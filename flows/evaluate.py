@@ -1,14 +1,12 @@
 """evaluate: generate -> extract -> execute -> scorecards of base, challenger and champion on the same examples.
 
-Runs on a GPU pool, or here. Predictions and scorecards are kept under the fingerprint of what they depend on, so that
-a base or champion that was judged on the same test split before is not judged again. Ends with
-`nights/<id>/evaluate.json`.
+Runs on a GPU pool, or here. A base or champion that was judged on the same test split before is not judged again, and
+answers of a run that broke off are kept (`flows.answers`). Ends with `nights/<id>/evaluate.json`.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +14,22 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.answers import Candidate, answer, draw, judge, load_scorecard
 from flows.night import Night, open_night
 from flows.runtime import fetch_dataset, flow_name, locally, night_run
 from infra import tracking
-from infra.hashing import code_version, fingerprint
+from infra.hashing import fingerprint
 from infra.progress import emit
 from infra.refs import Ref
 from registry.ledger import Ledger
+from registry.manifest import read_prompt
 from registry.regression import DIMENSION
 from registry.releases import download_adapter, get_release
 from tasks.data.attached import fetch_databases
-from tasks.data.dataset import read_examples, write_examples
+from tasks.data.dataset import read_examples
 from tasks.data.example import Example
-from tasks.data.prompts import PromptSpec
-from tasks.data.strata import stratified_sample
-from tasks.data.values import add_values
-from tasks.evaluation.predictions import read_predictions
-from tasks.evaluation.scorecard import Role, Scorecard, Subject
-from tasks.evaluation.scorecard_build import build_scorecard
-from tasks.models.resolve import LocalModel
-from tasks.models.session import GenerationJob, SubjectJob
+from tasks.evaluation.scorecard import Scorecard
 from tasks.models.steps import fetch_model, generate_predictions
-from tasks.sql.executor import Limits
-
-ANSWERING_CODE = (
-    "tasks.models",
-    "tasks.data.prompts",
-    "tasks.data.schema",
-    "tasks.sql.continuation",
-    "tasks.sql.scope",
-    "tasks.sql.copying",
-    "tasks.sql.executor",
-)
-JUDGING_CODE = ("tasks.sql", "tasks.evaluation")
-LIBRARIES = ("torch", "transformers", "peft", "sqlglot")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One model to judge: a base model with or without an adapter, and the prompt format it was taught."""
-
-    role: Role
-    name: str
-    base: LocalModel
-    adapter: Path | None
-    adapter_hash: str
-    prompt: PromptSpec
-    version: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """What its answers depend on."""
-        return fingerprint([self.base.fingerprint, self.adapter_hash, self.prompt.model_dump(mode="json")])
 
 
 @flow(name="evaluate", flow_run_name=flow_name("evaluate"), validate_parameters=False)
@@ -83,7 +45,10 @@ def evaluate(night: str) -> None:
         work.mkdir(parents=True, exist_ok=True)
         examples, test = test_split(now)
         candidates = find_candidates(now)
-        answered = answer(now, candidates, examples, test, work)
+        spec = now.recipe.evaluation
+        answered = answer(
+            now.store, candidates, examples, test, spec, work, generate_predictions, lambda: training_rows(now)
+        )
         scorecards = {c.role: score(now, c.role, c, answered[c.role], examples, test, work) for c in candidates}
         champion = next(
             ({"version": c.version, "adapter_hash": c.adapter_hash} for c in candidates if c.role == "champion"), None
@@ -116,13 +81,17 @@ def test_split(night: Night) -> tuple[list[Example], str]:
     """The examples that all models answer, and their fingerprint."""
     _, dataset = fetch_dataset(night)
     rows = read_examples(dataset / "test.jsonl")
-    # Drawn by hash, since files are sorted by database: the first rows would be about a few of them.
-    chosen = stratified_sample(rows, night.recipe.evaluation.max_samples or len(rows), ("difficulty",), "evaluation")
-    drawn = {row.id for row in chosen}
+    drawn = {row.id for row in draw(rows, night.recipe.evaluation.max_samples)}
     # What was fixed once is always asked again, however few samples the recipe takes.
     examples = [row for row in rows if row.id in drawn or DIMENSION in row.tags]
     test = fingerprint([example.to_row() for example in examples])
     return fetch_databases(night.store, examples, night.work / "databases"), test
+
+
+def training_rows(night: Night) -> list[Example]:
+    """What the night trains on, for models that are shown examples of it."""
+    _, dataset = fetch_dataset(night)
+    return read_examples(dataset / "train.jsonl")
 
 
 def find_candidates(night: Night) -> list[Candidate]:
@@ -148,43 +117,8 @@ def _champion(night: Night, version: str, adapter_hash: str) -> Candidate:
     if not folder.is_dir():
         download_adapter(name, version, folder)
     base = fetch_model(get_release(name, version).tags["nightshift.base_model"], night.settings.models_path)
-    prompt = PromptSpec.model_validate_json((folder / "prompt.json").read_text())
-    return Candidate("champion", f"{name} version {version}", base, folder, adapter_hash, prompt, version)
-
-
-def answer(night: Night, candidates: list[Candidate], examples: list[Example], test: str, work: Path) -> dict[str, Ref]:
-    """Predictions of every candidate, generated where the store has none; returns their references by role."""
-    spec = night.recipe.evaluation
-    settings = [spec.max_new_tokens, code_version(ANSWERING_CODE, LIBRARIES)]
-    refs: dict[str, Ref] = {}
-    for candidate in candidates:
-        mark = fingerprint([candidate.fingerprint, test, settings])
-        refs[candidate.role] = Ref(kind="predictions", fingerprint=mark, key=f"predictions/{mark}.jsonl")
-    asked = [c for c in candidates if not night.store.exists(refs[c.role].key)]
-    if asked:
-        most = max(c.prompt.sample_values for c in asked)  # a prompt that shows fewer takes what it shows
-        write_examples(work / "test.jsonl", add_values(examples, most))
-        subjects = tuple(
-            SubjectJob(
-                role=c.role,
-                base=str(c.base.path),
-                adapter=str(c.adapter or ""),
-                prompt=c.prompt,
-                output=f"{refs[c.role].fingerprint}.jsonl",
-            )
-            for c in asked
-        )
-        job = GenerationJob(
-            examples=str(work / "test.jsonl"),
-            subjects=subjects,
-            max_new_tokens=spec.max_new_tokens,
-            batch_size=spec.batch_size,
-        )
-        generate_predictions(job, work)
-        for candidate in asked:
-            ref = refs[candidate.role]
-            night.store.write(ref.key, (work / f"{ref.fingerprint}.jsonl").read_bytes())
-    return refs
+    label = f"{name} version {version}"
+    return Candidate("champion", label, base, folder, adapter_hash, read_prompt(folder), version)
 
 
 @task(task_run_name="score {role}", cache_policy=NO_CACHE)
@@ -192,34 +126,11 @@ def score(
     night: Night, role: str, candidate: Candidate, predictions: Ref, examples: list[Example], test: str, work: Path
 ) -> Ref:
     """The scorecard of one candidate, from its predictions; kept in the store and in MLflow."""
-    spec = night.recipe.evaluation
-    limits = Limits(seconds=spec.seconds_per_query)
-    code = code_version(JUDGING_CODE, ("sqlglot",))
-    mark = fingerprint([predictions.fingerprint, limits.model_dump(mode="json"), code, role])
-    ref = Ref(kind="scorecard", fingerprint=mark, key=f"scorecards/{mark}.json")
-    if not night.store.exists(ref.key):
-        path = work / f"{predictions.fingerprint}.read.jsonl"
-        path.write_bytes(night.store.read(predictions.key))
-        subject = Subject(role=candidate.role, name=candidate.name, fingerprint=candidate.fingerprint)
-        card = build_scorecard(
-            examples,
-            read_predictions(path, [e.id for e in examples]),
-            subject,
-            test,
-            limits=limits,
-            workers=spec.workers,
-            progress=lambda done, total: emit(f"judge: {role}", "", done, total),
-        )
-        night.store.write(ref.key, card.model_dump_json().encode())
-    card = load_scorecard(night, ref)
+    ref = judge(night.store, candidate, predictions, examples, test, night.recipe.evaluation, work)
+    card = load_scorecard(night.store, ref)
     record_scorecard(night, card)
     emit(f"judge: {role}", f"execution accuracy {card.metrics['execution_accuracy'].value:.3f}", 1, 1)
     return ref
-
-
-def load_scorecard(night: Night, ref: Ref) -> Scorecard:
-    """The scorecard behind a reference."""
-    return Scorecard.model_validate_json(night.store.read(ref.key))
 
 
 def record_scorecard(night: Night, card: Scorecard) -> None:

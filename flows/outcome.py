@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.evaluate import load_scorecard
+from flows.answers import load_scorecard
 from flows.night import Night
 from infra.errors import first_line
 from infra.refs import Ref
@@ -24,7 +24,8 @@ def summarise(night: Night) -> dict[str, Any]:
         reason = _broken_contract(steps["prepare"]["validation"])
         return _told(document | {"outcome": "data_rejected", "reason": reason})
     cards = {
-        role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in steps["evaluate"]["scorecards"].items()
+        role: load_scorecard(night.store, Ref.model_validate(ref))
+        for role, ref in steps["evaluate"]["scorecards"].items()
     }
     values = {role: {key: i.value for key, i in card.metrics.items()} for role, card in cards.items()}
     decision = steps["promote"]

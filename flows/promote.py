@@ -15,9 +15,9 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.answers import load_scorecard
 from flows.approve import ask_person
 from flows.card import write_card
-from flows.evaluate import load_scorecard
 from flows.night import Night, open_night
 from flows.runtime import flow_name, locally, night_run
 from infra import tracking
@@ -130,7 +130,7 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
 def scorecards(night: Night) -> dict[str, Scorecard]:
     """The night's scorecards by role."""
     found = (night.outcome("evaluate") or {})["scorecards"]
-    return {role: load_scorecard(night, Ref.model_validate(ref)) for role, ref in found.items()}
+    return {role: load_scorecard(night.store, Ref.model_validate(ref)) for role, ref in found.items()}
 
 
 def judge(night: Night, cards: dict[str, Scorecard]) -> list[GateOutcome]:

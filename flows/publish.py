@@ -11,7 +11,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.evaluate import load_scorecard
+from flows.answers import load_scorecard
 from flows.night import Night
 from infra import tracking
 from infra.progress import emit
@@ -88,7 +88,8 @@ def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
         reason=outcome["reason"],
         stages=trained.get("stages", []),
         scorecards={
-            role: load_scorecard(night, Ref.model_validate(r)) for role, r in evaluated.get("scorecards", {}).items()
+            role: load_scorecard(night.store, Ref.model_validate(r))
+            for role, r in evaluated.get("scorecards", {}).items()
         },
         gates=outcome["gates"],
         data={

@@ -200,6 +200,16 @@ def list_releases(name: str | None = None) -> list[ReleaseRow]:
     return rows
 
 
+def release_with(version: str, name: str | None = None) -> str:
+    """The release that a version number is about: `name`, or the only one that has it; raises UserError otherwise."""
+    names = [name] if name else sorted({row.name for row in list_releases() if row.version == version})
+    if len(names) != 1:
+        raise UserError(
+            f"version {version} of which release? choose with --release: {', '.join(names) or 'none is registered'}"
+        )
+    return names[0]
+
+
 def registered_names() -> list[str]:
     """Names of the models that hold a version of ours; a shared MLflow holds other people's models, too."""
     found = _pages(tracking.client().search_model_versions, f"tags.`{HASH_TAG}` LIKE '%'")

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from flows.cli import data, deploy, feedback, generate, models, nights, profile, releases, scores, serve, stack, watch
+from flows.cli import (
+    data,
+    deploy,
+    evaluate,
+    feedback,
+    generate,
+    models,
+    nights,
+    profile,
+    releases,
+    scores,
+    serve,
+    stack,
+    watch,
+)
 from infra.errors import NightshiftError
 
 app = typer.Typer(
@@ -31,6 +45,7 @@ data.register(app)
 generate.register(app)
 profile.register(app)
 scores.register(app)
+evaluate.register(app)
 releases.register(app)
 watch.register(app)
 models.register(app)

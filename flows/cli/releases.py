@@ -88,9 +88,10 @@ def promote(
     from flows.cli.connect import connected
     from registry.approval import decide_request
     from registry.decisions import carry_out, require_verdict
+    from registry.releases import release_with
 
     store = connected().open_store()
-    name = _release_of(version, release)
+    name = release_with(version, release)
     verdict = require_verdict(name, version)
     decision = decide_request(store, name, verdict, "approve" if approve else "reject", by, reason)
     entry = carry_out(store, name, verdict, decision)
@@ -102,18 +103,6 @@ def promote(
         print(f"{name} version {version} is rejected by {decision.approver}: {decision.reason}")
     if entry is None and approve:
         raise typer.Exit(3)
-
-
-def _release_of(version: str, release: str | None) -> str:
-    """The release that a version number is about; raises UserError when that is not clear."""
-    from registry.releases import list_releases
-
-    names = [release] if release else sorted({row.name for row in list_releases() if row.version == version})
-    if len(names) != 1:
-        raise UserError(
-            f"version {version} of which release? choose with --release: {', '.join(names) or 'none is registered'}"
-        )
-    return names[0]
 
 
 def rollback(

@@ -43,35 +43,17 @@ def score(
 
     Example: nightshift score --examples test.jsonl --predictions answers.jsonl --html report.html
     """
+    from flows.cli.cards import read_rows, show_card, write_json
     from tasks.evaluation.report import ReportData, render_report
 
-    rows = _examples(examples)
+    rows = read_rows(examples)
     card = _judge(rows, predictions, databases, suite)
     if html_out is not None:
         page = render_report(ReportData(outcome="scored", scorecards={"predictions": card}))
         html_out.write_text(page, encoding="utf-8")
-    if _write_json(json_out, card.model_dump_json(indent=2)):
+    if write_json(json_out, card.model_dump_json(indent=2)):
         return
-    from flows.cli.show import table
-
-    shown = [(name, f"{i.value:.4f}", f"{i.low:.4f} to {i.high:.4f}", i.n) for name, i in card.metrics.items() if i.n]
-    table(f"{predictions.name} on {card.n} examples", ("metric", "value", "95% interval", "n"), shown)
-    if card.errors:
-        table(
-            "How wrong answers are wrong",
-            ("class", "examples"),
-            [(n.replace("_", " "), c) for n, c in card.errors.items()],
-        )
-    unhealthy = [(n.replace("_", " "), f"{i.value:.1%}") for n, i in card.health.items() if i.value]
-    if unhealthy:
-        table("The answers as texts", ("", "share"), unhealthy)
-    gold = card.gold
-    print(f"gold: {gold.ok} with rows, {gold.empty} without (weak), {gold.failed} that do not run (not counted)")
-    on_more = f", and on {card.suite} fuzzed copies of each database" if card.suite else ""
-    print(f"rules: {card.rules}{on_more}; run by {', '.join(f'{name} ({n})' for name, n in card.engines.items())}")
-    if card.compatibility:
-        others = ", ".join(f"{name} {i.value:.4f}" for name, i in card.compatibility.items())
-        print(f"other evaluators would say, for published numbers only: {others}")
+    show_card(f"{predictions.name} on {card.n} examples", card)
 
 
 def compare(
@@ -94,9 +76,10 @@ def compare(
     """
     if len(subjects) < 2:
         raise UserError("nothing to compare: give two scorecards or predictions files, or more")
+    from flows.cli.cards import read_rows, write_json
     from tasks.evaluation.compare import compare_scorecards
 
-    rows = _examples(examples) if examples is not None else None
+    rows = read_rows(examples) if examples is not None else None
     names = _names(subjects)
     cards = [(name, _subject(path, rows, databases)) for name, path in zip(names, subjects, strict=True)]
     found = compare_scorecards(cards)
@@ -104,19 +87,9 @@ def compare(
         from tasks.evaluation.compare_view import render_comparison
 
         html_out.write_text(render_comparison(found), encoding="utf-8")
-    if not _write_json(json_out, found.model_dump_json(indent=2)):
+    if not write_json(json_out, found.model_dump_json(indent=2)):
         for pair in found.pairs:
             _show_pair(pair)
-
-
-def _examples(pattern: str) -> list[Example]:
-    from tasks.data.ingest import read_sources
-    from tasks.data.sources import FileSource
-
-    rows, bad = read_sources([FileSource(path=pattern)])
-    if bad:
-        raise UserError(f"{bad[0].file} row {bad[0].row}: {', '.join(bad[0].reasons)}; run nightshift validate for all")
-    return rows
 
 
 def _judge(rows: list[Example], predictions: Path, databases: Path | None, suite: int = 0) -> Scorecard:
@@ -176,16 +149,6 @@ def _names(paths: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [path.name for path in paths]
-
-
-def _write_json(out: Path | None, text: str) -> bool:
-    """Write or print the JSON; whether it was printed, so that nothing else may be."""
-    if out is not None and str(out) == "-":
-        print(text)
-        return True
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    return False
 
 
 def _show_pair(pair: Pair) -> None:

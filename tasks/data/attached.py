@@ -31,9 +31,22 @@ def keep_databases(store: Store, examples: Iterable[Example]) -> list[Example]:
     return kept
 
 
+def named_by_content(examples: Iterable[Example]) -> list[Example]:
+    """The rows as they are stored, with the key of their database's content, without storing anything."""
+    keys: dict[str, str] = {"": ""}
+    for example in (examples := list(examples)):
+        if example.database not in keys:
+            keys[example.database] = _key(Path(example.database))
+    return [replace(example, database=keys[example.database]) for example in examples]
+
+
+def _key(file: Path) -> str:
+    return f"databases/{sha256_of_file(file)}.sqlite"
+
+
 def _keep(store: Store, file: Path, db_id: str) -> str:
     try:
-        key = f"databases/{sha256_of_file(file)}.sqlite"
+        key = _key(file)
         if not store.exists(key):
             store.put(key, file)
     except OSError as error:

@@ -9,7 +9,8 @@ Limits: a chat template is given a fixed date (some write today's into every pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -55,10 +56,25 @@ class PromptSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt, and how many tables were left out of it."""
+    """A prompt, how many tables were left out of it, and how many examples it shows.
+
+    `messages` are the turns of a chat that `text` was made of; none where the format is plain text.
+    """
 
     text: str
     dropped: int
+    messages: tuple[dict[str, str], ...] = ()
+    shown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An answered example to show ahead of a question."""
+
+    schema: Schema
+    question: str
+    evidence: str
+    sql: str
 
 
 class Prompter:
@@ -73,24 +89,33 @@ class Prompter:
         """The full prompt text for a question over a DDL schema, within the token budget; see `fit`."""
         return self.fit(schema, question, evidence, keep).text
 
-    def fit(self, schema: str, question: str, evidence: str = "", keep: tuple[str, ...] = ()) -> Rendered:
+    def fit(
+        self,
+        schema: str,
+        question: str,
+        evidence: str = "",
+        keep: tuple[str, ...] = (),
+        shown: Sequence[Shown] = (),
+    ) -> Rendered:
         """The full prompt and the number of tables that it had to leave out.
 
-        `keep` names tables that must survive trimming (in training: those that gold uses). Raises UserError when
-        the schema is unreadable or cannot be made to fit, or when the model has no chat template for the format.
+        `keep` names tables that must survive trimming (in training: those that gold uses). `shown` are answered
+        examples that go ahead of the question, as many of the last as fit beside the whole schema. Raises UserError
+        when the schema is unreadable or cannot be made to fit, or when the model has no chat template for the format.
         """
         parsed = parse_schema(schema)
         question, evidence = question.strip(), evidence.strip()
+        made = Rendered("", 0)
 
-        text = ""
+        def fits(candidate: Schema, count: int = 0) -> bool:
+            nonlocal made  # what is tried last is what fits: it is not rendered twice
+            made = self._rendered(candidate, question, evidence, shown[len(shown) - count :])
+            return self._length(made.text) <= self.spec.max_tokens
 
-        def fits(candidate: Schema) -> bool:
-            nonlocal text  # what is tried last is what fits: it is not rendered twice
-            text = self._text(render_schema(candidate, self.spec.look), question, evidence)
-            return self._length(text) <= self.spec.max_tokens
-
+        if any(fits(parsed, count) for count in range(len(shown), 0, -1)):
+            return made
         _, dropped = fit_schema(parsed, f"{question}\n{evidence}", fits, keep)
-        return Rendered(text, dropped)
+        return replace(made, dropped=dropped)
 
     def _length(self, text: str) -> int:
         # A token is at least one character: short prompts need no second tokenisation.
@@ -98,20 +123,35 @@ class Prompter:
             return len(text)
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _text(self, schema: str, question: str, evidence: str) -> str:
+    def _rendered(self, schema: Schema, question: str, evidence: str, shown: Sequence[Shown]) -> Rendered:
         form = self._format
-        if "{evidence}" not in form.user:
-            question, evidence = f"{question}\n{evidence}".strip(), ""
-        parts = {"schema": schema, "question": question, "evidence": evidence, "system": self.spec.system}
-        if form.one_line:
-            parts |= {"schema": schema.replace("\n", " | "), "question": " ".join(question.split())}
+        parts = self._parts(schema, question, evidence)
         user = form.user.format(**parts)
+        if shown and (form.one_line or "{schema}" not in form.user):
+            raise UserError(f"prompt.format={self.spec.format} has no place for examples; set evaluation.shots=0")
+        space = " " if form.space else ""
+        pairs = [(form.user.format(**self._parts(s.schema, s.question, s.evidence)), s.sql.strip()) for s in shown]
         if not form.chat:
             before, behind = self._added
-            return before + user + (behind if form.one_line else "")
+            examples = "".join(f"{asked}{space}{sql}\n\n" for asked, sql in pairs)
+            return Rendered(before + examples + user + (behind if form.one_line else ""), 0, shown=len(shown))
         messages = [{"role": "system", "content": form.system.format(**parts)}] if form.system else []
-        messages = [m for m in messages if m["content"]] + [{"role": "user", "content": user}]
-        return self._chat(messages, add_generation_prompt=True) + form.lead
+        messages = [m for m in messages if m["content"]]
+        for asked, sql in pairs:
+            messages.append({"role": "user", "content": asked})
+            messages.append({"role": "assistant", "content": f"{form.lead}{space}{sql}"})
+        messages.append({"role": "user", "content": user})
+        text = self._chat(messages, add_generation_prompt=True) + form.lead
+        return Rendered(text, 0, tuple(messages), len(shown))
+
+    def _parts(self, schema: Schema, question: str, evidence: str) -> dict[str, str]:
+        form, text = self._format, render_schema(schema, self.spec.look)
+        if "{evidence}" not in form.user:
+            question, evidence = f"{question}\n{evidence}".strip(), ""
+        parts = {"schema": text, "question": question, "evidence": evidence, "system": self.spec.system}
+        if form.one_line:
+            parts |= {"schema": text.replace("\n", " | "), "question": " ".join(question.split())}
+        return parts
 
     def _chat(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError

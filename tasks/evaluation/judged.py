@@ -116,6 +116,7 @@ def values_of(one: Judged) -> dict[str, float]:
         **_of_results(one, match),
         **_of_samples(one.samples),
         "latency_seconds": one.prediction.seconds,
+        "tries": one.prediction.tries,
         "tokens_per_second": _speed(one.prediction),
     }
     return {metric: float(value) for metric, value in values.items() if value is not None}

@@ -92,6 +92,7 @@ _ALL = (
     ),
     _share("execution_vote", "Execution vote", "the sample whose result most samples agree on is right"),
     Metric("latency_seconds", "Latency", "lower", 0.0, float("inf"), "seconds to generate one answer"),
+    Metric("tries", "Tries", "lower", 1.0, float("inf"), "answers to one question until one ran or none was left"),
     Metric("tokens_per_second", "Tokens per second", "higher", 0.0, float("inf"), "tokens generated in a second"),
 )
 
@@ -99,7 +100,7 @@ METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
 
 # Metrics that need what a predictions file may lack; all others are always there, with n = 0 if nothing counts.
 OPTIONAL: frozenset[str] = frozenset(
-    {"latency_seconds", "tokens_per_second", "execution_vote", *(f"pass_at_{k}" for k in KS)}
+    {"latency_seconds", "tries", "tokens_per_second", "execution_vote", *(f"pass_at_{k}" for k in KS)}
 )
 
 # What the headline, its slices and the examples' colours are about.

@@ -19,3 +19,19 @@ class EvaluationSpec(BaseModel):
     )
     seconds_per_query: float = Field(5.0, gt=0, description="deadline of one SQL query")
     workers: int = Field(2, ge=1, description="processes that execute SQL")
+    suite: int = Field(
+        0, ge=0, le=100, description="fuzzed copies of each database on which a right query must be right too"
+    )
+    shots: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="training examples that a model without an adapter is shown ahead of each question; within "
+        "prompt.max_tokens, after the schema",
+    )
+    corrections: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="further tries for an answer that does not run, with the database's message; `ask` has none",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.errors import UserError
 from infra.progress import emit
-from tasks.models.process import ModelProcess, read_progress
+from tasks.models.job import GenerationJob
 from tasks.models.resolve import LocalModel, resolve_model
-from tasks.models.session import PROGRESS, GenerationJob
-
-JOB = "generation.json"
+from tasks.models.running import run_generation
 
 
 def _may_recover(_task: Any, _run: Any, state: Any) -> bool:
@@ -35,24 +34,6 @@ def fetch_model(reference: str, cache: Path) -> LocalModel:
 
 
 @task(task_run_name="generate", cache_policy=NO_CACHE)
-def generate_predictions(job: GenerationJob, work: Path) -> None:
+def generate_predictions(job: GenerationJob, work: Path, tick: Callable[[], None]) -> None:
     """Let every subject of `job` answer; predictions files appear below `work`, finished ones are not made again."""
-    if all((work / subject.output).is_file() for subject in job.subjects):
-        return
-    (work / JOB).write_text(job.model_dump_json(indent=1))
-    (work / PROGRESS).unlink(missing_ok=True)
-
-    def show() -> None:
-        now = read_progress(work / PROGRESS)
-        if now:
-            emit(f"answer: {now['role']}", f"{now['done']} of {now['total']} questions", now["done"], now["total"])
-        else:
-            emit("answer: model", "loading the model")
-
-    process = ModelProcess("tasks.models.session", work / JOB)
-    try:
-        process.wait(tick=show)
-    finally:
-        process.stop()
-    for subject in job.subjects:
-        emit(f"answer: {subject.role}", "done", 1, 1)
+    run_generation(job, work, tick)

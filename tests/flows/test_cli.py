@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+ANSWERS = ("evaluate", "compare")
 STACK = ("up", "down", "webhook")
 NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 
@@ -38,7 +39,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    for command in (*commands, "compare", "generate", "profile", "serve", "feedback", "fetch", "deploy", *STACK):
+    for command in (*commands, *ANSWERS, "generate", "profile", "serve", "feedback", "fetch", "deploy", *STACK):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout
 
@@ -56,6 +57,11 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
         (["validate", "missing.jsonl"], "missing.jsonl"),
         (["score", "--examples", "a.jsonl", "--predictions", "b.jsonl"], "a.jsonl"),
+        (["evaluate", "random:llama-tiny", "--data", "missing.jsonl"], "missing.jsonl"),
+        (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--predictions", "a.csv"], ".parquet"),
+        (["evaluate", "--data", "a.jsonl", "--endpoint", "http://127.0.0.1:9/v1"], "--model-name"),
+        (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--shots", "2"], "--shots-from"),
+        (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--set", "prompt.stile=ddl"], "did you mean"),
         (["generate", "--database", "missing.sqlite", "--out", "pairs.jsonl"], "missing.sqlite"),
         (["generate", "--database", "mysql://host/db", "--out", "pairs.jsonl"], "postgresql://"),
         (["generate", "--database", "x.sqlite", "--out", "nowhere/pairs.jsonl"], "no folder nowhere"),

@@ -115,6 +115,26 @@ def test_production_answers_with_sql_and_rows_read_only(first: dict[str, Any], p
     assert path.read_bytes() == before
 
 
+def test_production_is_evaluated_as_the_night_did(first: dict[str, Any], place: Place) -> None:
+    [judged] = [
+        found
+        for path in place.folder.glob(".nightshift/store/scorecards/*.json")
+        if (found := json.loads(path.read_text()))["subject"]["role"] == "challenger"
+    ]
+    asked = {example["id"]: example["prediction"] for example in judged["examples"]}
+    [test] = place.folder.glob(".nightshift/store/datasets/*/test.jsonl")
+    rows = [line for line in test.read_text().splitlines() if json.loads(line)["id"] in asked]
+    (place.folder / "asked.jsonl").write_text("\n".join(rows))
+    arguments = ("--data", "asked.jsonl", "--recipe", "tiny", "--predictions", "p.jsonl", "--json", "-")
+    code, card, err = place.run("evaluate", "Production", *arguments)
+    assert code == 0, err
+    assert card["subject"]["role"] == "champion"
+    assert card["subject"]["name"] == f"{first['release']} version 1"
+    assert {example["id"]: example["prediction"] for example in card["examples"]} == asked
+    assert card["metrics"]["execution_accuracy"]["value"] == first["metrics"]["execution_accuracy"]
+    assert place.run("evaluate", "7", *arguments)[0] == 2  # no such version
+
+
 def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Place) -> None:
     code, outcome, err = place.run(*RETRAIN)
     assert code == 0, err
@@ -238,6 +258,35 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
     assert (easy["reused"], medium["reused"], hard["reused"]) == (True, False, False)
     assert medium["resumed_from"] >= 2
     assert before.items() <= place.stage_markers().items()  # stage 1 was not written again
+
+
+@pytest.mark.night
+def test_killed_while_a_model_answers(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=64"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    victim = subprocess.Popen([*NIGHTSHIFT, *RETRAIN, *slow], cwd=tmp_path, env=place.environment, **silent)
+    pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
+    _wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(pattern)), victim)
+    children = psutil.Process(victim.pid).children(recursive=True)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [child for child in alive if "tasks.models.session" in " ".join(_command(child))]
+    for child in alive:  # the embedded server
+        child.kill()
+    [partial] = tmp_path.glob(pattern)
+    # The answers are marked: whoever asks again would lose the mark.
+    lines = [json.loads(line) for line in partial.read_text().splitlines()]
+    assert 0 < len(lines) < 12
+    partial.write_text("".join(json.dumps(line | {"prediction": "SELECT 1 -- kept"}) + "\n" for line in lines))
+    code, outcome, err = place.run(*RETRAIN, *slow)
+    assert code == 0, err
+    assert all(stage["reused"] for stage in outcome["stages"])
+    [finished] = tmp_path.glob(f".nightshift/store/predictions/{partial.name.partition('.')[0]}.jsonl")
+    kept = [json.loads(line) for line in finished.read_text().splitlines() if "-- kept" in line]
+    assert {row["id"] for row in kept} == {line["id"] for line in lines}
+    assert not list(tmp_path.glob(".nightshift/store/predictions/*.partial.jsonl"))
 
 
 def _command(process: psutil.Process) -> list[str]:

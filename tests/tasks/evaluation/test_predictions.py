@@ -17,6 +17,21 @@ def test_what_is_written_is_read_in_the_order_of_the_examples(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["predictions.jsonl"]
 
 
+def test_parquet_holds_the_same_and_is_judged_as_strictly(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    made = [Prediction("a", "SELECT 'ö'", 12, 0.5, ("x", "y")), Prediction("b", "")]
+    write_predictions(path, made)
+    assert read_predictions(path, ["b", "a"]) == made[::-1]
+    write_predictions(path, [Prediction("a", "half a pair: \ud800")])
+    assert read_predictions(path)[0].prediction == "half a pair: ?"
+    write_predictions(path, [made[0], made[0]])
+    with pytest.raises(UserError, match="row 2: id 'a' is already in row 1"):
+        read_predictions(path)
+    path.write_bytes(b"PAR1 but not really")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        read_predictions(path)
+
+
 def test_costs_may_be_missing_and_other_keys_are_passed_over(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"id": "a", "prediction": "SELECT 1", "model": "x"}\n\n')

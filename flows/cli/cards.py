@@ -1,0 +1,57 @@
+"""What commands about scorecards share: reading examples, printing a scorecard, writing JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.data.example import Example
+    from tasks.evaluation.scorecard import Scorecard
+
+
+def read_rows(pattern: str) -> list[Example]:
+    """The examples of a file, a glob or a folder; raises UserError for the first record that is none."""
+    from tasks.data.ingest import read_sources
+    from tasks.data.sources import FileSource
+
+    rows, bad = read_sources([FileSource(path=pattern)])
+    if bad:
+        raise UserError(f"{bad[0].file} row {bad[0].row}: {', '.join(bad[0].reasons)}; run nightshift validate for all")
+    return rows
+
+
+def show_card(title: str, card: Scorecard) -> None:
+    """Print a scorecard: metrics with intervals, error classes, output health, gold, rules."""
+    from flows.cli.show import table
+
+    shown = [(name, f"{i.value:.4f}", f"{i.low:.4f} to {i.high:.4f}", i.n) for name, i in card.metrics.items() if i.n]
+    table(title, ("metric", "value", "95% interval", "n"), shown)
+    if card.errors:
+        table(
+            "How wrong answers are wrong",
+            ("class", "examples"),
+            [(n.replace("_", " "), c) for n, c in card.errors.items()],
+        )
+    unhealthy = [(n.replace("_", " "), f"{i.value:.1%}") for n, i in card.health.items() if i.value]
+    if unhealthy:
+        table("The answers as texts", ("", "share"), unhealthy)
+    gold = card.gold
+    print(f"gold: {gold.ok} with rows, {gold.empty} without (weak), {gold.failed} that do not run (not counted)")
+    on_more = f", and on {card.suite} fuzzed copies of each database" if card.suite else ""
+    print(f"rules: {card.rules}{on_more}; run by {', '.join(f'{name} ({n})' for name, n in card.engines.items())}")
+    if card.compatibility:
+        others = ", ".join(f"{name} {i.value:.4f}" for name, i in card.compatibility.items())
+        print(f"other evaluators would say, for published numbers only: {others}")
+
+
+def write_json(out: Path | None, text: str) -> bool:
+    """Write or print the JSON; whether it was printed, so that nothing else may be."""
+    if out is not None and str(out) == "-":
+        print(text)
+        return True
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    return False

@@ -1,0 +1,192 @@
+"""`nightshift evaluate` as a person runs it, with the tiny random model."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import answers
+from flows.answers import answer
+from flows.recipe import load_recipe
+from flows.subject import find_subject
+from infra.errors import UserError
+from infra.settings import Settings
+from tasks.data.dataset import read_examples
+from tasks.data.example import Example
+from tasks.data.prompts import PromptSpec
+from tasks.models.answers import Answer, KeptAnswers
+from tasks.models.job import GenerationJob
+
+NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+TINY = ["evaluate", "random:llama-tiny", "--recipe", "tiny"]
+SCHEMA = "CREATE TABLE cars (id INTEGER, name TEXT); INSERT INTO cars VALUES (1, 'Fiat'), (2, 'Opel');"
+
+
+class Place:
+    """One folder in which commands run, with examples in it."""
+
+    def __init__(self, folder: Path, rows: int = 6) -> None:
+        self.folder = folder
+        hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        examples = [
+            {"id": str(i), "db_id": "cars", "question": f"How many {'x' * i}?", "schema": SCHEMA, "sql": "SELECT 2"}
+            for i in range(rows)
+        ]
+        (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, examples)))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*NIGHTSHIFT, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, Any, str]:
+        """Exit code, the JSON printed (None if none), stderr."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, json.loads(out) if out.startswith("{") else None, err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("project"))
+
+
+def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> None:
+    made = ("--predictions", "answers.parquet", "--report", "report.html", "--suite", "2", "--json", "-")
+    code, card, err = place.run(*TINY, "--data", "rows.jsonl", *made)
+    assert code == 0, err
+    assert card["subject"]["name"] == "random:llama-tiny"
+    assert (card["n"], card["suite"], card["gold"]) == (6, 2, {"ok": 6, "empty": 0, "failed": 0})
+    assert {"execution_accuracy", "latency_seconds", "tokens_per_second"} <= set(card["metrics"])
+    assert "random:llama-tiny" in (place.folder / "report.html").read_text()
+    code, scored, err = place.run(
+        "score", "--examples", "rows.jsonl", "--predictions", "answers.parquet", "--suite", "2", "--json", "-"
+    )
+    assert code == 0, err
+    assert scored["metrics"] == card["metrics"]
+    assert [e["sql"] for e in scored["examples"]] == [e["sql"] for e in card["examples"]]
+    assert not list(place.folder.glob(".nightshift/work/evaluate/*"))  # nothing unfinished stays
+
+
+def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    place = Place(tmp_path, rows=12)
+    small = ("--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=40")
+    victim = place.start(*TINY, "--data", "rows.jsonl", *small)
+    deadline = time.monotonic() + 240
+    pattern = ".nightshift/work/evaluate/*/*.partial.jsonl"
+    while not any(path.stat().st_size for path in tmp_path.glob(pattern)):
+        assert victim.poll() is None, victim.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    [partial] = tmp_path.glob(pattern)
+    with partial.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # held by the generation process, which ends when its parent is gone
+    # The answers are marked: whoever asks again would lose the mark.
+    lines = [json.loads(line) for line in partial.read_text().splitlines()]
+    assert len(lines) < 12
+    partial.write_text("".join(json.dumps(line | {"prediction": "SELECT 2 -- kept"}) + "\n" for line in lines))
+    code, card, err = place.run(*TINY, "--data", "rows.jsonl", *small, "--json", "-")
+    assert code == 0, err
+    kept = {e["id"] for e in card["examples"] if e["prediction"] == "SELECT 2 -- kept"}
+    assert kept >= {line["id"] for line in lines[:4]}
+    assert card["n"] == 12
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    from peft import LoraConfig, get_peft_model
+
+    from tasks.models.loading import load_base
+
+    folder = tmp_path_factory.mktemp("adapters") / "adapter"
+    get_peft_model(load_base(tiny_model), LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
+    (folder / "prompt.json").write_text(PromptSpec(format="plain", max_tokens=900).model_dump_json())
+    return folder
+
+
+def test_an_adapter_is_asked_by_its_own_prompt_on_the_recipes_model(adapter: Path, tmp_path: Path) -> None:
+    recipe, settings = load_recipe("tiny"), Settings(home=tmp_path)
+    found, most = find_subject(str(adapter), recipe, settings, None, None, lambda _: None)
+    assert (found.prompt.format, found.prompt.max_tokens, most) == ("plain", 900, recipe.evaluation.max_new_tokens)
+    assert found.base.ref.text == "random:llama-tiny"
+    assert found.adapter == adapter
+    bare, _ = find_subject("random:llama-tiny", recipe, settings, None, None, lambda _: None)
+    assert (bare.prompt, bare.adapter) == (recipe.prompt, None)
+    assert bare.fingerprint != found.fingerprint
+    with pytest.raises(UserError, match="unknown model reference"):
+        find_subject(str(adapter), recipe, settings, None, "gpt-5", lambda _: None)
+
+
+def test_what_is_no_model_is_told_in_a_line(adapter: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="holds neither a model"):
+        find_subject(str(empty), load_recipe("tiny"), Settings(home=tmp_path), None, None, lambda _: None)
+    (empty / "adapter_config.json").write_text("{}")
+    (empty / "prompt.json").write_text('{"format": "poem"}')
+    with pytest.raises(UserError, match="is no prompt format of this version"):
+        find_subject(str(empty), load_recipe("tiny"), Settings(home=tmp_path), None, None, lambda _: None)
+
+
+def test_the_generating_process_never_sees_gold_and_only_bare_models_see_examples(
+    adapter: Path, tmp_path: Path
+) -> None:
+    recipe, settings = load_recipe("tiny", ["evaluation.shots=2"]), Settings(home=tmp_path)
+    test = [Example("t", "cars", "How many cars are red?", SCHEMA, "SELECT count(*) FROM cars WHERE id = 77")]
+    train = [*test, Example("a", "cars", "List all names.", SCHEMA, "SELECT name FROM cars")]
+    candidates = [
+        find_subject(text, recipe, settings, None, None, lambda _: None)[0]
+        for text in ("random:llama-tiny", str(adapter))
+    ]
+    jobs = []
+
+    def generate(job: GenerationJob, work: Path, tick: Any) -> None:
+        jobs.append(job)
+        for subject in job.subjects:
+            (work / subject.output).write_text('{"id": "t", "prediction": ""}\n')
+
+    arguments = (settings.open_store(), candidates, test, "fingerprint", recipe.evaluation, tmp_path, generate)
+    refs = answer(*arguments, train=lambda: train)
+    [job] = jobs
+    assert [subject.demonstrations for subject in job.subjects] == [2, 0]
+    assert "77" not in Path(job.examples).read_text()
+    assert [row.id for row in read_examples(Path(job.demonstrations))] == ["a"]
+    answer(*arguments, train=lambda: train)
+    assert len(jobs) == 1  # the store has both
+    others = answer(*arguments, train=lambda: [*train, Example("b", "x", "What else?", SCHEMA, "SELECT id FROM cars")])
+    assert others["base"] != refs["base"]  # shown something else, a bare model is asked again
+    assert others["predictions"] == refs["predictions"]
+
+
+def test_unfinished_answers_travel_by_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "SAVE_SECONDS", 0.0)
+    store = Settings(home=tmp_path).open_store()
+    here, there = tmp_path / "here" / "p.jsonl", tmp_path / "there" / "p.jsonl"
+    for output in (here, there):
+        output.parent.mkdir()
+    with KeptAnswers(here) as kept:
+        kept.add([Answer("a", "SELECT 1")])
+    answers.Unfinished(store, [here]).save()
+    elsewhere = answers.Unfinished(store, [there])
+    elsewhere.fetch()
+    with KeptAnswers(there) as kept:
+        assert kept.found == {"a": Answer("a", "SELECT 1")}
+    elsewhere.forget()
+    assert store.list("predictions") == []
