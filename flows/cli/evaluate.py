@@ -131,7 +131,7 @@ def evaluate(
         if train and not spec.shots:
             spec = spec.model_copy(update={"shots": _SHOTS})
         rows = _on_databases(draw(rows, limit), databases)
-        card, place = _evaluate(settings, subject, rows, spec, predictions, train)
+        card, place, shown = _evaluate(settings, subject, rows, spec, predictions, train)
     if report is not None:
         from tasks.evaluation.report import ReportData, render_report
 
@@ -142,6 +142,8 @@ def evaluate(
     show_card(f"{subject.name} on {card.n} examples", card)
     if subject.endpoint and asked.prompt.decoding != "greedy":
         print(f"decoding: greedy, by the server; prompt.decoding={asked.prompt.decoding} holds for models loaded here")
+    if spec.shots and subject.adapter is None:
+        print(f"examples shown a question: {shown:.2f} of {spec.shots}, as many as fit prompt.max_tokens")
     print(f"predictions: {place}")
 
 
@@ -169,8 +171,9 @@ def _evaluate(
     spec: EvaluationSpec,
     out: Path | None,
     train: list[Example],
-) -> tuple[Scorecard, str]:
-    """The scorecard, and where the predictions are."""
+) -> tuple[Scorecard, str, float]:
+    """The scorecard, where the predictions are, and how many examples a question showed."""
+    import json
     import shutil
 
     from flows.answers import answer, judge, load_scorecard
@@ -191,4 +194,5 @@ def _evaluate(
         write_predictions(out, read_predictions(kept))
         place = str(out)
     shutil.rmtree(work)
-    return card, place
+    rows_shown = [json.loads(line).get("shown", 0) for line in store.read(found.key).splitlines()]
+    return card, place, sum(rows_shown) / len(rows_shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Format = Literal["chat", "instruct", "plain", "context", "request", "evidence", "translate"]
+Format = Literal["chat", "instruct", "task", "plain", "context", "request", "evidence", "translate"]
 
 SYSTEM = "Write one SQLite query that answers the question."
 
@@ -36,6 +36,11 @@ FORMATS: dict[str, PromptFormat] = {
     "instruct": PromptFormat(
         " ### Instruction:\nGenerate a SQL query to answer the given question based on the provided database schema.\n"
         "\nDatabase Schema:\n{schema}\n\nQuestion: {question}\n\n ### Response:\n"
+    ),
+    # For models without a chat template behind a server, such as CodeLlama.
+    "task": PromptFormat(
+        "### Task: Convert the following natural language question to a SQL query.  Give only SQL Query as Output\n\n"
+        "### Database Schema:\n{schema}\n\n### Question: {question}\n\n### SQL Query:\n"
     ),
     "plain": PromptFormat("{schema}\n\nQuestion: {question}\nSQL:\n"),
     # The schema in the system message, the question alone from the user.

@@ -33,7 +33,8 @@ class PromptSpec(BaseModel):
 
     format: Format = Field(
         "chat",
-        description="chat, context, request: the model's chat template; instruct, plain, evidence, translate: text",
+        description="chat, context, request: by the model's chat template; instruct, task, plain, evidence, translate: "
+        "as text",
     )
     # `schema` itself would shadow a pydantic attribute.
     schema_style: Literal["ddl", "compact"] = Field("compact", description="how tables are written in the prompt")

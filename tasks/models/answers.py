@@ -28,7 +28,8 @@ _PATIENCE = 10.0  # seconds: a predecessor whose parent was killed needs a momen
 class Answer:
     """What a model answered to one example; tokens and seconds are those of all its tries together.
 
-    `tokens` is None where nobody counted, `tries` where the model had no other.
+    `tokens` is None where nobody counted, `tries` where the model had no other, `shown` (the examples ahead of the
+    question) where none were to be.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Answer:
     tokens: int | None = 0
     seconds: float = 0.0
     tries: int | None = None
+    shown: int | None = None
 
     def to_row(self) -> dict[str, Any]:
         """A line of a predictions file."""
@@ -45,7 +47,8 @@ class Answer:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 5),
         }
-        return row | ({"tries": self.tries} if self.tries is not None else {})
+        seldom = {"tries": self.tries, "shown": self.shown}
+        return row | {name: value for name, value in seldom.items() if value is not None}
 
 
 def partial_of(output: Path) -> Path:

@@ -67,6 +67,8 @@ class Asker:
         """The answers to `examples`, corrected where that was asked for and helped the query to run."""
         made = self.generator(prompts, examples, progress)
         answers = [_answer(example, one) for example, one in zip(examples, made, strict=True)]
+        if self.demonstrations is not None:
+            answers = [replace(answer, shown=prompt.shown) for answer, prompt in zip(answers, prompts, strict=True)]
         if self.checker is None:
             return answers
         answers = [replace(answer, tries=1) for answer in answers]
@@ -93,7 +95,8 @@ class Asker:
         for (n, _), one in zip(again, made, strict=True):
             before, new = answers[n], _answer(examples[n], one)
             tokens = None if new.tokens is None or before.tokens is None else new.tokens + before.tokens
-            answers[n] = replace(new, tokens=tokens, seconds=new.seconds + before.seconds, tries=before.tries + 1)
+            seconds, tries = new.seconds + before.seconds, before.tries + 1
+            answers[n] = replace(new, tokens=tokens, seconds=seconds, tries=tries, shown=before.shown)
             if new.prediction != before.prediction:  # who repeats himself is not asked once more
                 changed.append(n)
         return changed
@@ -113,6 +116,8 @@ def answer_all(
     which a generator may read once for all.
     """
     prompts = [asker.prompt(example) for example in examples]
+    if asker.demonstrations is not None and not any(prompt.shown for prompt in prompts if prompt):
+        raise UserError("no training example fits beside any question's schema: raise prompt.max_tokens, or show none")
     kept.add(Answer(e.id, "") for e, p in zip(examples, prompts, strict=True) if p is None and e.id not in kept.found)
     keys = [(len(e.schema), e.schema, len(p.text) if p else 0) for e, p in zip(examples, prompts, strict=True)]
     order = sorted((i for i, prompt in enumerate(prompts) if prompt), key=lambda i: keys[i], reverse=True)

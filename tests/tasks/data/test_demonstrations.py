@@ -74,6 +74,14 @@ def test_golden_chat_and_text_prompts_with_an_example(tokenizer) -> None:
     assert (chat.shown, text.shown, text.messages) == (1, 1, ())
 
 
+def test_golden_task_prompt(tokenizer) -> None:
+    prompt = Prompter(PromptSpec(format="task"), tokenizer).render("CREATE TABLE t (a INTEGER)", "How many?")
+    assert prompt == (
+        "### Task: Convert the following natural language question to a SQL query.  Give only SQL Query as Output\n\n"
+        "### Database Schema:\nt(a)\n\n### Question: How many?\n\n### SQL Query:\n"
+    )
+
+
 def test_examples_go_before_a_table_does(tokenizer) -> None:
     shown = Demonstrations(TRAIN, 3).of(TEST.question)
     sizes = {}

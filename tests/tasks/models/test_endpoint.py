@@ -84,7 +84,13 @@ def ask(
     examples = [Example(str(i), "cars", f"How many cars{'?' * i}", DDL, "", setup=ROWS) for i in range(rows)]
     write_examples(folder / "test.jsonl", examples)
     spec = EndpointSpec(url=server.url, model="m", **{k: more.pop(k) for k in ("tries", "concurrency") if k in more})
-    subject = SubjectJob(role="base", endpoint=spec, prompt=prompt or PromptSpec(), output="p.jsonl")
+    subject = SubjectJob(
+        role="base",
+        endpoint=spec,
+        prompt=prompt or PromptSpec(),
+        demonstrations=more.pop("shots", 0),
+        output="p.jsonl",
+    )
     job = GenerationJob(
         examples=str(folder / "test.jsonl"), subjects=(subject,), max_new_tokens=7, batch_size=2, workers=1, **more
     )
@@ -214,3 +220,24 @@ def test_what_runs_or_may_be_meant_is_not_corrected(server: Server, tmp_path: Pa
     server.reply = lambda request: answer
     assert ask(server, tmp_path, corrections=3)[0]["tries"] == 1
     assert len(server.requests) == 1
+
+
+def test_examples_are_shown_as_turns_and_counted(server: Server, tmp_path: Path) -> None:
+    train = [Example("x", "a", "How many songs?", "CREATE TABLE song (title TEXT)", "SELECT count(*) FROM song")]
+    write_examples(tmp_path / "shown.jsonl", train)
+    [row] = ask(server, tmp_path, shots=2, demonstrations=str(tmp_path / "shown.jsonl"))
+    assert row["shown"] == 1
+    [request] = server.requests
+    assert [turn["content"] for turn in request["messages"][1:]] == [
+        "song(title)\n\nHow many songs?",
+        "SELECT count(*) FROM song",
+        "cars(id, name)\n\nHow many cars",
+    ]
+
+
+def test_shots_that_never_fit_are_an_error_and_not_left_out_in_silence(server: Server, tmp_path: Path) -> None:
+    train = [Example("x", "a", "How many? " * 200, "CREATE TABLE song (title TEXT)", "SELECT count(*) FROM song")]
+    write_examples(tmp_path / "shown.jsonl", train)
+    with pytest.raises(UserError, match=r"raise prompt\.max_tokens"):
+        ask(server, tmp_path, shots=1, demonstrations=str(tmp_path / "shown.jsonl"))
+    assert server.requests == []
