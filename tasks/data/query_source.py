@@ -1,4 +1,4 @@
-"""Rows of a SQL database as a source: a query over a SQLAlchemy url, streamed and read-only.
+"""Rows of a SQL database as a source: a query over a SQLAlchemy url, read-only and streamed, 200 rows at a time.
 
 Limits: read-only is asked of the database (SQLite `query_only`, PostgreSQL and MySQL a READ ONLY transaction) and the
 transaction is rolled back everywhere; other databases rely on the account's rights. Rows are numbered as they come, so
@@ -32,7 +32,7 @@ _READ_ONLY = {
     "postgresql": "SET TRANSACTION READ ONLY",
     "mysql": "SET TRANSACTION READ ONLY",
 }
-_BATCH = 200  # rows fetched at once; two batches are in memory
+_BATCH = 200  # the next batch is fetched while the last one is still held
 
 
 class QuerySource(RowSource):

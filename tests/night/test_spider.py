@@ -13,6 +13,7 @@ import pytest
 SMALL = [
     "model=random:llama-tiny",
     "data.sources.1.train_per_database=2",
+    "data.splits.validation_share=0.02",  # a long validation split takes the tiny model long
     "prompt.max_tokens=3000",  # the byte tokenizer needs a token a character
     "training.max_length=3500",
     "training.lora={r: 4, alpha: 8}",
