@@ -36,7 +36,7 @@ from registry.manifest import make_manifest
 from registry.package import pack_release
 from registry.regression import fixed_examples
 from registry.releases import Release, attach_verdict, attached_verdict, get_release, register_candidate
-from registry.verdict import Verdict, decide
+from registry.verdict import Verdict, VerdictAltered, decide
 from tasks.data.dataset import MANIFEST, Manifest
 from tasks.evaluation.scorecard import Scorecard
 
@@ -96,7 +96,10 @@ def register(night: Night) -> Release:
 def reach_verdict(night: Night, release: Release) -> Verdict:
     """The sealed verdict on the version; the one it already carries, if a broken-off run got that far."""
     evaluated = night.outcome("evaluate") or {}
-    known = attached_verdict(release.name, release.version)
+    try:
+        known = attached_verdict(release.name, release.version)
+    except VerdictAltered:
+        known = None  # gone from MLflow, or altered: what counts is reached anew from the scorecards
     if known is not None and known.champion_version == (evaluated["champion"] or {}).get("version"):
         return known
     emit("promote", "judging the gates")

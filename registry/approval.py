@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from infra.errors import AlreadyExists, NightshiftError, NotFound, UserError
 from infra.store import Store
+from registry.ledger import Ledger
 from registry.verdict import Verdict
 
 TIMED_OUT = "nobody"  # the approver of a decision that time took
@@ -150,14 +151,21 @@ def decide_request(
 ) -> Decision:
     """Record the decision about a verdict; the same person deciding the same again gets the recorded one back.
 
-    Raises DecisionMade when it was decided otherwise or by somebody else, and UserError without approver or reason.
+    Raises DecisionMade when it was decided otherwise or by somebody else, by its gates, or by a promotion, and
+    UserError without approver or reason.
     """
+    about = f"{name} version {verdict.version}"
+    if verdict.status == "fail":
+        raise DecisionMade(f"{about} was rejected by its gates; nobody can decide otherwise")
     if not approver.strip() or not reason.strip():
         raise UserError("a decision needs the name of who decides and a reason; the ledger keeps both")
     request = find_request(store, name, verdict.version)
     known = find_decision(store, name, verdict.version, verdict.sealed)
     if known is None and request is not None and request.verdict_seal == verdict.sealed and request.expired:
         decision, approver, reason = "reject", TIMED_OUT, f"nobody decided before {request.deadline}"
+    entry = next((e for e in reversed(Ledger(store, name).entries()) if e.verdict_seal == verdict.sealed), None)
+    if known is None and entry is not None and decision == "reject":
+        raise DecisionMade(f"{about} came into Production by entry {entry.number}; nightshift rollback takes it out")
     made = Decision(
         decision=decision,
         approver=approver.strip(),
@@ -171,7 +179,7 @@ def decide_request(
         known = find_decision(store, name, verdict.version, verdict.sealed)
         if known is None or (known.decision, known.approver) != (made.decision, made.approver):
             told = f"{known.decision} by {known.approver} at {known.time}: {known.reason}" if known else "unreadable"
-            raise DecisionMade(f"{name} version {verdict.version} was decided before ({told})") from None
+            raise DecisionMade(f"{about} was decided before ({told})") from None
         return known
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.errors import UserError
 from infra.store import Store
-from registry.approval import TIMED_OUT, Decision, decide_request, pending_requests
+from registry.approval import TIMED_OUT, Decision, DecisionMade, decide_request, pending_requests
 from registry.ledger import LedgerEntry
 from registry.promotion import promote, reject
 from registry.releases import attached_verdict
@@ -35,8 +35,15 @@ def time_out(store: Store, release: str, verdict: Verdict) -> Decision:
 
 def reject_overdue(store: Store, release: str) -> list[str]:
     """Reject every version whose time to decide is over; returns them."""
-    overdue = [request for request in pending_requests(store, release) if request.expired]
-    for request in overdue:
-        verdict = require_verdict(release, request.version)
-        carry_out(store, release, verdict, time_out(store, release, verdict))
-    return [request.version for request in overdue]
+    rejected = []
+    for request in pending_requests(store, release):
+        verdict = require_verdict(release, request.version) if request.expired else None
+        if verdict is None or verdict.sealed != request.verdict_seal:
+            continue  # there is time left, or it was judged again since and the old question is void
+        try:
+            decision = time_out(store, release, verdict)
+        except DecisionMade:
+            continue  # somebody decided at this very moment
+        carry_out(store, release, verdict, decision)
+        rejected.append(request.version)
+    return rejected

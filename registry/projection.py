@@ -19,7 +19,7 @@ from infra.errors import Busy, NightshiftError, NotFound
 from infra.lease import Lease
 from infra.store import Store
 from registry import releases
-from registry.approval import find_decision
+from registry.approval import DecisionMade, decide_request, find_decision, find_request
 from registry.events import announce
 from registry.ledger import Ledger, LedgerBroken, LedgerEntry, StalePromotion
 from registry.verdict import Verdict, VerdictAltered
@@ -219,7 +219,16 @@ def sanctioned(store: Store, name: str, version: str) -> Verdict | None:
 
 
 def _hear(store: Store, name: str, verdict: Verdict, head: LedgerEntry | None) -> bool:
+    """Make a person's move an entry; False when the ledger moved, or when its time to be approved is over."""
+    person, why = "a person in MLflow", f"{releases.PRODUCTION_ALIAS} was set to version {verdict.version} in MLflow"
+    request = find_request(store, name, verdict.version)
     try:
+        if request is not None and request.verdict_seal == verdict.sealed:
+            # Whoever puts a waiting version into Production has decided; else time would reject what serves.
+            decision = find_decision(store, name, verdict.version, verdict.sealed)
+            decision = decision or decide_request(store, name, verdict, "approve", person, why)
+            if decision.decision == "reject":
+                return False
         Ledger(store, name).append(
             "manual",
             after=head,
@@ -227,10 +236,10 @@ def _hear(store: Store, name: str, verdict: Verdict, head: LedgerEntry | None) -
             adapter_hash=verdict.adapter_hash,
             champion_at_decision=verdict.champion_version,
             verdict_seal=verdict.sealed,
-            actor="a person in MLflow",
-            reason=f"{releases.PRODUCTION_ALIAS} was set to version {verdict.version} in MLflow",
+            actor=person,
+            reason=why,
             night=verdict.night,
         )
-    except StalePromotion:
-        return False  # another process moved the ledger first; the next round reads what it wrote
+    except (StalePromotion, DecisionMade):
+        return False  # another process moved the ledger or decided first; the next round reads what it wrote
     return True

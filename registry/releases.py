@@ -144,7 +144,9 @@ def attached_verdict(name: str, version: str) -> Verdict | None:
     seal = release.tags.get(SEAL_TAG)
     if not seal:
         return None
-    verdict = _read_verdict(release, seal)
+    verdict = find_verdict(name, version, seal)
+    if verdict is None:
+        raise VerdictAltered(f"the verdict on {name} version {version} is not in MLflow any more; judge it again")
     if verdict.adapter_hash != release.adapter_hash:
         raise AdapterChanged(f"the verdict on {name} version {version} is about another adapter; judge it again")
     return verdict

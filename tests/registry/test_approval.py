@@ -128,6 +128,52 @@ def test_a_yes_that_comes_too_late_is_a_rejection(world, waiting):
     assert world.nothing_promoted()
 
 
+def test_time_does_not_answer_a_question_that_was_asked_about_an_older_verdict(world, waiting):
+    overdue(world)
+    again = world.verdict(world.register("n1"), "pass", night="another")
+    releases.attach_verdict(world.name, "1", again)
+    assert reject_overdue(world.store, world.name) == []
+    assert world.promote(again).version == "1"
+
+
+def test_a_person_who_sets_production_in_mlflow_has_decided(world):
+    verdict = world.verdict(world.register("n1"))
+    releases.attach_verdict(world.name, "1", verdict)
+    request_approval(world.store, world.name, verdict, "the recipe asks a named person", hours=1)
+    world.set_production("1")
+    assert world.project().heard
+    overdue(world)
+    assert pending_requests(world.store, world.name) == []
+    assert reject_overdue(world.store, world.name) == []
+    assert releases.REJECTED_TAG not in releases.get_release(world.name, "1").tags
+
+
+def test_a_person_who_sets_production_in_mlflow_too_late_is_flagged(world):
+    verdict = world.verdict(world.register("n1"))
+    releases.attach_verdict(world.name, "1", verdict)
+    request_approval(world.store, world.name, verdict, "the recipe asks a named person", hours=1)
+    overdue(world)
+    world.set_production("1")
+    assert world.project().unsanctioned == "1"
+    assert world.ledger.entries() == []
+
+
+def test_what_is_in_production_is_rolled_back_and_not_rejected(world):
+    """Else the command would say that a version is rejected while it serves."""
+    verdict = world.verdict(world.register("n1"))
+    world.promote(verdict)
+    with pytest.raises(DecisionMade, match="nightshift rollback takes it out"):
+        decide(world, verdict, "reject")
+    assert releases.REJECTED_TAG not in releases.get_release(world.name, "1").tags
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_nobody_decides_about_what_its_gates_rejected(world, decision):
+    verdict = world.verdict(world.register("n1"), "fail")
+    with pytest.raises(DecisionMade, match="rejected by its gates"):
+        decide(world, verdict, decision)
+
+
 def test_of_a_yes_a_no_and_others_exactly_one_counts(world, waiting):
     barrier = Barrier(6)
 

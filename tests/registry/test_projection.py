@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -129,6 +132,18 @@ def test_a_passed_verdict_does_not_cover_changed_weights(world):
     world.set_production("2")
     assert world.project().unsanctioned == "2"
     assert world.ledger.verify() == 1
+
+
+def test_a_version_whose_verdict_is_gone_from_mlflow_is_flagged_and_stops_no_command(world):
+    world.next("n1")
+    release = world.register("n2")
+    attach_verdict(world.name, "2", world.verdict(release))
+    artifacts = Path(world.client.get_run(release.run_id).info.artifact_uri.removeprefix("file://"))
+    shutil.rmtree(artifacts / releases.VERDICTS)
+    world.set_production("2")
+    assert world.project().unsanctioned == "2"
+    assert world.project(take_back=True).taken_back
+    assert production_version(world.name) == "1"
 
 
 def test_the_first_production_set_by_hand_without_a_verdict_is_flagged(world):
