@@ -120,7 +120,7 @@ def _feedback(feedback: Store, name: str, entry: LedgerEntry) -> Iterator[Findin
     low, _ = wilson_interval(wrong, len(verdicts))
     if low > WRONG_SHARE:
         summary = f"people judged {wrong} of {len(verdicts)} answers of version {entry.version} wrong"
-        resolution = "read them (nightshift feedback), then nightshift rollback or retrain with the corrections"
+        resolution = "read them (nightshift feedback --list), then nightshift rollback or retrain with the corrections"
         yield Finding("feedback_bad", "warning", name, entry.version, summary, resolution)
 
 
