@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.answers import load_scorecard
@@ -22,20 +22,23 @@ from tasks.evaluation.report import ReportData, render_report
 
 @task(task_run_name="publish report", cache_policy=NO_CACHE)
 def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
-    """Write the report into the store, the home folder and MLflow; returns the local file, for people.
+    """Write the report into the store, the home folder and MLflow; returns its key in the store.
 
     The night's MLflow run also gets its dataset as input and the headline metrics of every model.
     """
     emit("report", "writing the report")
+    key = f"nights/{night.id}/report.html"
+    docs = night.work / "validation" / "docs"
+    path = report_file(night)
+    path.parent.mkdir(parents=True, exist_ok=True)
     data = report_data(night, outcome)
     if data.version is not None and (card := data.scorecards.get("challenger")) is not None:
         keep_point(night.store, data.release, data.version, data.created, card)
-    html = render_report(data.model_copy(update={"nights": read_curve(night.store, data.release)}))
-    night.store.write(f"nights/{night.id}/report.html", html.encode())
-    path = night.settings.root / "reports" / f"{night.recipe.name}-{night.id}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
-    tracking.log_text(run, html, "report.html")
+    data = data.model_copy(update={"nights": read_curve(night.store, data.release)})
+    # Everywhere the same page, but for where the Data Docs are from there.
+    night.store.write(key, render_report(_with_docs(data, docs, "validation/docs")).encode())
+    path.write_text(render_report(_with_docs(data, docs, os.path.relpath(docs, path.parent))), encoding="utf-8")
+    tracking.log_text(run, render_report(_with_docs(data, docs, "data_docs")), "report.html")
     prepared = night.outcome("prepare") or {}
     if prepared["accepted"]:
         dataset = Ref.model_validate(prepared["dataset"])
@@ -49,18 +52,31 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
         values = outcome.get(f"{role}metrics") or {}
         tracking.log_metrics(run, {f"{role}{key}": value for key, value in values.items()})
     tracking.log_metrics(run, {f"seconds_{step}": value for step, value in outcome["seconds"].items()})
-    docs = night.work / "validation" / "docs"
     if docs.is_dir():
         tracking.log_folder(run, docs, "data_docs")
-    create_link_artifact(path.as_uri(), key="report", link_text=path.name, description="the night's report")
+    where = f"`report.html` of MLflow run `{run}`; in the store `{key}`; on the machine of the night `{path.name}`"
+    create_markdown_artifact(where, key="report", description="where the night's report is")
     emit("report", path.name, 1, 1)
-    return readable(path)
+    return key
 
 
-def readable(path: Path) -> str:
-    """The path as a person would type it here: relative below the current folder, absolute elsewhere."""
+def report_file(night: Night) -> Path:
+    """The report in this machine's home folder."""
+    return night.settings.root / "reports" / f"{night.recipe.name}-{night.id}.html"
+
+
+def local_report(night: Night, outcome: dict[str, Any]) -> str | None:
+    """Where a person finds the report: the file here, as they would type it, else its key in the store."""
+    path = report_file(night)
+    if not outcome.get("report") or not path.is_file():
+        return outcome.get("report")
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _with_docs(data: ReportData, docs: Path, place: str) -> ReportData:
+    link = f"{place}/index.html" if (docs / "index.html").is_file() else ""
+    return data.model_copy(update={"data": data.data.model_copy(update={"docs": link})})
 
 
 def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
@@ -96,17 +112,11 @@ def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
             "counts": {key: value for key, value in accounting.items() if isinstance(value, int)},
             "reasons": validation["reasons"],
             "splits": manifest.get("splits", {}),
-            "docs": _docs(night),
         },
         seconds=outcome["seconds"],
         lineage=lineage,
         commands=next_commands(outcome),
     )
-
-
-def _docs(night: Night) -> str:
-    index = night.work / "validation" / "docs" / "index.html"
-    return readable(index) if index.is_file() else ""
 
 
 def next_commands(outcome: dict[str, Any]) -> list[str]:

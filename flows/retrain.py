@@ -9,6 +9,7 @@ retrain(recipe, overrides, dry_run, force, reason)
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import flow
@@ -30,6 +31,7 @@ from infra import tracking
 from infra.lease import Lease
 from registry.promotion import project
 
+log = logging.getLogger("nightshift")
 STEPS = (("prepare", prepare), ("train", train), ("evaluate", evaluate), ("promote", promote))
 
 
@@ -69,8 +71,7 @@ def retrain(
         try:
             outcome = run_steps(night)
         except BaseException as error:
-            night.finish("latest", failed(night, error))
-            tracking.finish(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            _note_failure(night, run, error)
             raise
         outcome["report"] = publish(night, outcome, run)
         tracking.finish(run, "FINISHED" if outcome["outcome"] in FINAL else "FAILED")
@@ -85,6 +86,15 @@ def run_steps(night: Night) -> dict[str, Any]:
         if name == "prepare" and not (night.outcome("prepare") or {})["accepted"]:
             break
     return summarise(night)
+
+
+def _note_failure(night: Night, run: str, error: BaseException) -> None:
+    """Leave word of what ended the night. That may be the store or MLflow itself: then the log alone has it."""
+    try:
+        night.finish("latest", failed(night, error))
+        tracking.finish(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+    except Exception:
+        log.exception("night %s failed, and this could not be noted", night.id)
 
 
 def _parameters(night: Night) -> dict[str, Any]:

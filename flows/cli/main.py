@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
 _debug = False
 
 
@@ -61,8 +62,10 @@ def main() -> None:
         app()
     except NightshiftError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer ends without a word
+            _fail("interrupted; a night goes on where it stopped when the same command is run again", INTERRUPTED)
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()
         _fail(f"{type(error).__name__}: {first[0] if first else 'no message'} (--debug shows where)", 1)

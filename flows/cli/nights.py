@@ -53,8 +53,18 @@ def retrain(
     # Everything a person can get wrong is found before the slow imports.
     night = plan_night(load_recipe(recipe, overrides or []), force, settings)
     apply_environment(settings)
-    with progress_bars(enabled=not as_json):
-        outcome = _run(night.recipe.name, recipe, overrides or [], dry_run, force, reason, night)
+    try:
+        with progress_bars(enabled=not as_json):
+            outcome = _run(night.recipe.name, recipe, overrides or [], dry_run, force, reason, night)
+    except Exception as error:
+        if as_json:
+            from flows.outcome import failed
+
+            print(json.dumps(failed(night, error), indent=2))
+        raise
+    from flows.publish import local_report
+
+    outcome |= {"report": local_report(night, outcome)}
     if as_json:
         print(json.dumps(outcome, indent=2))
     else:
@@ -65,13 +75,13 @@ def retrain(
 def _run(
     name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any
 ) -> dict[str, Any]:
-    from infra.progress import emit
-
-    emit("start", f"starting Prefect and MLflow for {name}")
     if dry_run:
         from flows.outcome import planned
 
         return planned(night)
+    from infra.progress import emit
+
+    emit("start", f"starting Prefect and MLflow for {name}")
     from flows.retrain import retrain as flow
 
     state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)

@@ -100,3 +100,18 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert '"outcome": "planned"' in done.stdout
     assert not (tmp_path / ".nightshift" / "store").exists()
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows import recipe
+    from flows.cli import main
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "builtin_recipes", interrupt)
+    monkeypatch.setattr(sys, "argv", ["nightshift", "recipes"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 130
+    assert "interrupted" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,9 +69,24 @@ def test_the_first_night_promotes(first: dict[str, Any], place: Place) -> None:
     assert set(first["seconds"]) == {"prepare", "train", "evaluate", "promote", "total"}
     assert [stage["name"] for stage in first["stages"]] == ["easy", "medium", "hard"]
     assert "execution_accuracy" in first["metrics"]
-    html = (place.folder / first["report"]).read_text()
+    report = place.folder / first["report"]
+    html = report.read_text()
     assert "promoted" in html.lower()
     assert "https://" not in html
+    (docs,) = re.findall(r'<a href="([^"]+)">Data Docs</a>', html)
+    assert (report.parent / docs).is_file()
+
+
+def test_what_the_night_leaves_for_other_machines_names_no_folder_of_this_one(
+    first: dict[str, Any], place: Place
+) -> None:
+    store = place.folder / ".nightshift" / "store"
+    folder = store / "nights" / first["night"]
+    (docs,) = re.findall(r'<a href="([^"]+)">Data Docs</a>', (folder / "report.html").read_text())
+    assert (folder / docs).is_file()
+    for path in (*folder.glob("*.json"), folder / "report.html"):
+        assert str(place.folder) not in path.read_text(), path.name
+    assert (store / json.loads((folder / "retrain.json").read_text())["report"]).is_file()
 
 
 def test_the_release_is_in_production_and_in_the_ledger(first: dict[str, Any], place: Place) -> None:
@@ -226,7 +242,8 @@ def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
     _wait_for(lambda: list(tmp_path.glob(".nightshift/store/leases/*/*.holder")), one)
     code, outcome, err = place.run(*RETRAIN)
     assert code == 1
-    assert outcome is None
+    assert outcome["outcome"] == "failed"
+    assert "already running: process" in outcome["reason"]
     assert "already running: process" in err
     out, _ = one.communicate(timeout=300)
     assert json.loads(out)["outcome"] == "promoted"
