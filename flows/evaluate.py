@@ -21,10 +21,11 @@ from infra import tracking
 from infra.hashing import fingerprint
 from infra.progress import emit
 from infra.refs import Ref
+from registry.download import download_adapter
 from registry.ledger import Ledger
 from registry.manifest import read_prompt
 from registry.regression import DIMENSION
-from registry.releases import download_adapter, get_release
+from registry.releases import get_release
 from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples
 from tasks.data.example import Example

@@ -27,6 +27,7 @@ from infra.refs import Ref
 from infra.store import Store
 from registry import promotion
 from registry.approval import approval_reason
+from registry.attached import attach_verdict, attached_verdict
 from registry.facts import gather_facts
 from registry.gates import GateOutcome
 from registry.integrity import Taught, integrity_outcomes
@@ -35,7 +36,7 @@ from registry.ledger import Ledger
 from registry.manifest import make_manifest
 from registry.package import pack_release
 from registry.regression import fixed_examples
-from registry.releases import Release, attach_verdict, attached_verdict, get_release, register_candidate
+from registry.releases import Release, get_release, register_candidate
 from registry.verdict import Verdict, VerdictAltered, decide
 from tasks.data.dataset import MANIFEST, Manifest
 from tasks.evaluation.scorecard import Scorecard

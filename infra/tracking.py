@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ NIGHT_TAG = "nightshift.night"
 KIND_TAG = "nightshift.kind"
 KEY_TAG = "nightshift.key"
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its UI nests child runs by it
+PAGE = 1000  # results asked for at once
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -222,6 +223,18 @@ def log_text(run_id: str, text: str, artifact_file: str) -> None:
 def finish(run_id: str, status: RunStatus) -> None:
     """End a run as FINISHED, FAILED or KILLED."""
     client().set_terminated(run_id, status)
+
+
+def pages(search: Callable[..., Any], condition: str | None) -> list[Any]:
+    """Everything that one of MLflow's paged searches finds; `condition` is its filter, None for all."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(filter_string=condition or None, max_results=PAGE, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

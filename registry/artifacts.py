@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra.errors import NightshiftError, first_line
-from registry.releases import download_adapter
+from registry.download import download_adapter
 from tasks.data.prompts import PromptSpec
 
 PROMPT = "prompt.json"

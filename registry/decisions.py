@@ -5,9 +5,9 @@ from __future__ import annotations
 from infra.errors import UserError
 from infra.store import Store
 from registry.approval import TIMED_OUT, Decision, DecisionMade, decide_request, pending_requests
+from registry.attached import attached_verdict
 from registry.ledger import LedgerEntry
 from registry.promotion import promote, reject
-from registry.releases import attached_verdict
 from registry.verdict import Verdict
 
 

@@ -15,9 +15,9 @@ import psutil
 
 from infra.errors import NotFound
 from infra.store import Store
-from registry import releases
 from registry.approval import pending_requests
 from registry.artifacts import ArtifactsGone, check_artifacts
+from registry.attached import find_verdict
 from registry.ledger import LedgerEntry
 from registry.projection import Projection
 from registry.verdict import VerdictAltered
@@ -75,7 +75,7 @@ def _unsanctioned(name: str, projection: Projection) -> Iterator[Finding]:
 
 def _verdict(name: str, entry: LedgerEntry) -> Iterator[Finding]:
     try:
-        verdict = releases.find_verdict(name, entry.version, entry.verdict_seal) if entry.verdict_seal else None
+        verdict = find_verdict(name, entry.version, entry.verdict_seal) if entry.verdict_seal else None
         told = "is not in MLflow"
     except VerdictAltered as error:
         verdict, told = None, f"does not match its seal ({error})"

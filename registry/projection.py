@@ -20,8 +20,11 @@ from infra.lease import Lease
 from infra.store import Store
 from registry import releases
 from registry.approval import DecisionMade, decide_request, find_decision, find_request
+from registry.attached import attached_verdict, find_verdict
+from registry.download import AdapterChanged
 from registry.events import announce
 from registry.ledger import Ledger, LedgerBroken, LedgerEntry, StalePromotion
+from registry.stages import set_stage_production, staged_production
 from registry.verdict import Verdict, VerdictAltered
 
 PROJECTED_TAG = "nightshift.projected"  # on the registered model: "<entry number>:<version>" as last projected
@@ -159,7 +162,7 @@ def _shown(name: str) -> _Shown | None:
         version or None,
         aliases.get(releases.PRODUCTION_ALIAS),
         aliases.get(releases.PREVIOUS_ALIAS),
-        tuple(releases.staged_production(name)),
+        tuple(staged_production(name)),
     )
 
 
@@ -178,7 +181,7 @@ def _show(name: str, entry: LedgerEntry | None, shown: _Shown) -> bool:
             client.delete_registered_model_alias(name, alias)
         else:
             client.set_registered_model_alias(name, alias, version)
-    changed |= releases.set_stage_production(name, entry.version if entry else None)
+    changed |= set_stage_production(name, entry.version if entry else None)
     if entry is not None and (shown.number, shown.version) != (entry.number, entry.version):
         news = "rolled-back" if entry.action == "rollback" else "promoted"
         announce(news, name, entry.version, entry.hash, entry.model_dump(mode="json"), entry.time)
@@ -196,7 +199,7 @@ def verify(store: Store, name: str) -> int:
     _state(store, name)
     entries = Ledger(store, name).entries()
     for entry in entries:
-        verdict = releases.find_verdict(name, entry.version, entry.verdict_seal) if entry.verdict_seal else None
+        verdict = find_verdict(name, entry.version, entry.verdict_seal) if entry.verdict_seal else None
         if verdict is None:
             raise LedgerBroken(f"ledger of {name}: the verdict behind entry {entry.number} is not in MLflow")
         if verdict.adapter_hash != entry.adapter_hash or verdict.status == "fail":
@@ -207,8 +210,8 @@ def verify(store: Store, name: str) -> int:
 def sanctioned(store: Store, name: str, version: str) -> Verdict | None:
     """The unaltered, passed verdict of a version on the adapter it is registered with, unless a person rejected it."""
     try:
-        verdict = releases.attached_verdict(name, version)
-    except (VerdictAltered, releases.AdapterChanged):
+        verdict = attached_verdict(name, version)
+    except (VerdictAltered, AdapterChanged):
         return None
     if verdict is None or verdict.status == "fail":
         return None

@@ -13,6 +13,7 @@ from infra.store import Store
 from registry import releases
 from registry.approval import find_decision
 from registry.artifacts import check_artifacts
+from registry.attached import attach_verdict
 from registry.events import announce
 from registry.ledger import Ledger, LedgerEntry, StalePromotion
 from registry.projection import Projection, project, sanctioned
@@ -106,7 +107,7 @@ def _require_registered(name: str, verdict: Verdict, about: str) -> None:
         )
     attached = release.tags.get(releases.SEAL_TAG)
     if attached is None:
-        releases.attach_verdict(name, verdict.version, verdict)
+        attach_verdict(name, verdict.version, verdict)
     elif attached != verdict.sealed:
         raise PromotionRefused(f"{about} carries another verdict than the one presented; use that, or judge it again")
 
@@ -177,7 +178,7 @@ def reject(name: str, version: str, verdict: Verdict, reason: str, by: str = "ni
     """Record on a version that it was not promoted: its verdict, and `reason` in words."""
     if not reason.strip():
         raise PromotionRefused(f"rejecting {name} version {version} needs a reason")
-    releases.attach_verdict(name, version, verdict)
+    attach_verdict(name, version, verdict)
     tracking.client().set_model_version_tag(name, str(version), releases.REJECTED_TAG, reason)
     about = {"release": name, "version": version, "by": by, "reason": reason, "verdict": verdict.status}
     announce("rejected", name, str(version), verdict.sealed, about)

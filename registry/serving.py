@@ -15,9 +15,9 @@ from infra.errors import UserError
 from infra.settings import Settings
 from infra.store import Store
 from registry.answering import Answerer, Ask, Written, load_release
-from registry.ledger import Ledger, LedgerEntry
+from registry.download import download_release
+from registry.ledger import Ledger, LedgerEntry, known_releases
 from registry.package import ARTIFACTS
-from registry.releases import download_release
 from tasks.sql.databases import Database, Script, plain_rows
 from tasks.sql.executor import Execution, Limits
 from tasks.sql.explain import explain
@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 
 def release_in_production(store: Store, name: str | None) -> str:
     """The release to ask: `name`, or the only one with something in Production; raises UserError otherwise."""
-    known = sorted({key.split("/")[1] for key in store.list("ledger")})
+    known = known_releases(store)
     if not known:
         raise UserError("nothing is in Production yet: run `nightshift retrain` first")
     if name is None and len(known) > 1:

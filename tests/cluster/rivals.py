@@ -76,9 +76,9 @@ def wait_for(path, seconds=900.0):
 
 def rival(root, me):
     """In each round: judge a version of its own against the champion, wait for the start, promote, tell how it went."""
+    from registry.attached import attach_verdict
     from registry.ledger import StalePromotion
     from registry.promotion import promote
-    from registry.releases import attach_verdict
 
     store, number = connect(), 0
     while True:

@@ -43,7 +43,7 @@ def victim(here: dict[str, str], version: str, fatal: int, counted: Path) -> int
 
 
 def aliases() -> dict[str, str]:
-    from registry.releases import aliases_of
+    from tests.registry.shown import aliases_of
 
     return aliases_of(NAME)
 

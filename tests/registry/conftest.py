@@ -16,9 +16,10 @@ from infra.store import LocalStore
 from registry.gates import GateOutcome
 from registry.ledger import Ledger
 from registry.promotion import project, promote
-from registry.releases import PRODUCTION_ALIAS, list_releases, production_version, register_candidate
+from registry.releases import PRODUCTION_ALIAS, list_releases, register_candidate
 from registry.verdict import decide
 from tasks.data.prompts import PromptSpec
+from tests.registry.shown import production_version
 
 
 def safetensors(data):

@@ -23,9 +23,10 @@ from registry.approval import (
     request_approval,
     request_key,
 )
+from registry.attached import attach_verdict
 from registry.decisions import carry_out, reject_overdue
 from registry.promotion import PromotionRefused
-from registry.releases import production_version
+from tests.registry.shown import production_version
 
 
 def policy(value):
@@ -73,7 +74,7 @@ def test_a_policy_that_makes_no_sense_is_refused(value):
 def waiting(world):
     """A version that waits, with its verdict."""
     verdict = world.verdict(world.register("n1"), "needs_approval")
-    releases.attach_verdict(world.name, "1", verdict)
+    attach_verdict(world.name, "1", verdict)
     request_approval(world.store, world.name, verdict, "close call", hours=1)
     return verdict
 
@@ -131,14 +132,14 @@ def test_a_yes_that_comes_too_late_is_a_rejection(world, waiting):
 def test_time_does_not_answer_a_question_that_was_asked_about_an_older_verdict(world, waiting):
     overdue(world)
     again = world.verdict(world.register("n1"), "pass", night="another")
-    releases.attach_verdict(world.name, "1", again)
+    attach_verdict(world.name, "1", again)
     assert reject_overdue(world.store, world.name) == []
     assert world.promote(again).version == "1"
 
 
 def test_a_person_who_sets_production_in_mlflow_has_decided(world):
     verdict = world.verdict(world.register("n1"))
-    releases.attach_verdict(world.name, "1", verdict)
+    attach_verdict(world.name, "1", verdict)
     request_approval(world.store, world.name, verdict, "the recipe asks a named person", hours=1)
     world.set_production("1")
     assert world.project().heard
@@ -150,7 +151,7 @@ def test_a_person_who_sets_production_in_mlflow_has_decided(world):
 
 def test_a_person_who_sets_production_in_mlflow_too_late_is_flagged(world):
     verdict = world.verdict(world.register("n1"))
-    releases.attach_verdict(world.name, "1", verdict)
+    attach_verdict(world.name, "1", verdict)
     request_approval(world.store, world.name, verdict, "the recipe asks a named person", hours=1)
     overdue(world)
     world.set_production("1")
@@ -201,7 +202,7 @@ def test_a_decision_needs_a_name_and_a_reason(world, waiting):
 def test_an_answer_to_an_old_question_does_not_count_for_a_new_verdict(world, waiting):
     decide(world, waiting)
     again = world.verdict(world.register("n1"), "needs_approval", night="another")
-    releases.attach_verdict(world.name, "1", again)
+    attach_verdict(world.name, "1", again)
     request_approval(world.store, world.name, again, "judged anew", hours=1)
     assert [r.verdict_seal for r in pending_requests(world.store, world.name)] == [again.sealed]
     with pytest.raises(PromotionRefused, match="another verdict"):

@@ -9,8 +9,9 @@ import socket
 import pytest
 
 from infra.store import LocalStore
+from registry.attached import VERDICTS
 from registry.drift import LEAST_JUDGEMENTS, describe, find_drift
-from registry.releases import VERDICTS, registered_names
+from registry.releases import registered_names
 from tasks.data.feedback import Feedback, write_feedback
 from tests.registry.test_rollback import files_of
 

@@ -10,8 +10,10 @@ from mlflow.exceptions import MlflowException
 
 from infra.errors import NightshiftError
 from registry import releases
+from registry.attached import VERDICTS, attach_verdict
 from registry.ledger import LedgerBroken, StalePromotion
-from registry.releases import PREVIOUS_ALIAS, PRODUCTION_ALIAS, aliases_of, attach_verdict, production_version
+from registry.releases import PREVIOUS_ALIAS, PRODUCTION_ALIAS
+from tests.registry.shown import aliases_of, production_version
 
 WRITES = ["set_registered_model_alias", "transition_model_version_stage", "set_registered_model_tag"]
 
@@ -139,7 +141,7 @@ def test_a_version_whose_verdict_is_gone_from_mlflow_is_flagged_and_stops_no_com
     release = world.register("n2")
     attach_verdict(world.name, "2", world.verdict(release))
     artifacts = Path(world.client.get_run(release.run_id).info.artifact_uri.removeprefix("file://"))
-    shutil.rmtree(artifacts / releases.VERDICTS)
+    shutil.rmtree(artifacts / VERDICTS)
     world.set_production("2")
     assert world.project().unsanctioned == "2"
     assert world.project(take_back=True).taken_back

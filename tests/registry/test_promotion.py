@@ -10,17 +10,12 @@ import pytest
 
 from infra.errors import UserError
 from registry import releases
+from registry.attached import attach_verdict, attached_verdict
 from registry.ledger import Ledger, StalePromotion
 from registry.promotion import PromotionRefused, reject
-from registry.releases import (
-    PREVIOUS_ALIAS,
-    PRODUCTION_ALIAS,
-    aliases_of,
-    attach_verdict,
-    attached_verdict,
-    production_version,
-)
+from registry.releases import PREVIOUS_ALIAS, PRODUCTION_ALIAS
 from registry.verdict import VerdictAltered, decide
+from tests.registry.shown import aliases_of, production_version
 
 
 def test_two_nights(world):

@@ -8,14 +8,9 @@ import pytest
 
 from infra import tracking
 from infra.errors import UserError
-from registry.releases import (
-    AdapterChanged,
-    attach_verdict,
-    attached_verdict,
-    download_adapter,
-    list_releases,
-    register_candidate,
-)
+from registry.attached import attach_verdict, attached_verdict
+from registry.download import AdapterChanged, download_adapter
+from registry.releases import list_releases, register_candidate
 
 
 def test_the_same_night_and_adapter_is_the_same_version(world):

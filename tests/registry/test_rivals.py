@@ -6,11 +6,13 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from infra.errors import UserError
+from registry.attached import attach_verdict
 from registry.decisions import require_verdict
 from registry.judging import Evidence, judge_gates
 from registry.promotion import PromotionRefused, promote
-from registry.releases import PRODUCTION_ALIAS, attach_verdict, production_version
+from registry.releases import PRODUCTION_ALIAS
 from registry.verdict import decide
+from tests.registry.shown import production_version
 from tests.registry.test_gate_families import integrity
 from tests.registry.test_gates import BETTER, Gate, card, judge, right
 

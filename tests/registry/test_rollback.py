@@ -10,18 +10,12 @@ import pytest
 
 from infra import tracking
 from registry.artifacts import ArtifactsGone, check_artifacts
+from registry.attached import VERDICTS, attach_verdict
 from registry.ledger import LedgerBroken
 from registry.projection import verify
 from registry.promotion import PromotionRefused, rollback
-from registry.releases import (
-    PREVIOUS_ALIAS,
-    PRODUCTION_ALIAS,
-    VERDICTS,
-    aliases_of,
-    attach_verdict,
-    get_release,
-    production_version,
-)
+from registry.releases import PREVIOUS_ALIAS, PRODUCTION_ALIAS, get_release
+from tests.registry.shown import aliases_of, production_version
 
 
 def back(world, version=None, **more):

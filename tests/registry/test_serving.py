@@ -17,9 +17,10 @@ from infra import tracking
 from infra.settings import Settings
 from registry.answering import Answerer, Ask, why_invalid
 from registry.answers import KEPT_FILES, judged, recall, remember
+from registry.download import AdapterChanged, download_adapter, download_release
 from registry.manifest import FILE, Incompatible, check_manifest, make_manifest
 from registry.package import ADAPTER, ARTIFACTS, adapter_of, pack_release
-from registry.releases import AdapterChanged, download_adapter, download_release, register_candidate
+from registry.releases import register_candidate
 from registry.service.access import Access
 from registry.service.app import Databases, create_app
 from registry.service.run import build_engine, note_key

@@ -25,7 +25,7 @@ settings = load_settings(); apply_environment(settings); connect_tracking(settin
 store = settings.open_store()
 from tests.cluster import rivals
 from flows.approve import ask_person
-from registry.releases import attach_verdict
+from registry.attached import attach_verdict
 from pathlib import Path
 version = rivals.register(Path(sys.argv[1]), sys.argv[2])
 verdict = rivals.verdict_on(store, version, sys.argv[2], "needs_approval")
