@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.answers import load_scorecard
 from flows.night import Night
+from flows.recipe import builtin_recipes
 from infra import tracking
 from infra.progress import emit
 from infra.refs import Ref
@@ -120,15 +121,17 @@ def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
 
 
 def next_commands(outcome: dict[str, Any]) -> list[str]:
-    """Three commands worth typing after this outcome."""
+    """Commands worth typing after this outcome."""
+    # The outcome has the recipe's name; of one that is not built in nobody but its owner knows the file.
+    again = f"nightshift retrain {outcome['recipe'] if outcome['recipe'] in builtin_recipes() else 'RECIPE.yaml'}"
+    if outcome["outcome"] == "planned":
+        return [again]
     if outcome["outcome"] == "data_rejected":
-        return [
-            "nightshift validate DATA --docs docs",
-            f"nightshift retrain {outcome['recipe']}",
-            "nightshift releases",
-        ]
-    ask = 'nightshift ask "How many singers are there?" --database music.sqlite'
+        return ["nightshift validate DATA --docs docs", again, "nightshift releases"]
     if outcome["outcome"] == "awaiting_approval":
         approve = f'nightshift promote {outcome["version"]} --approve --by YOU --reason "looks right"'
-        return [approve, "nightshift releases", ask]
-    return [ask, "nightshift releases", f"nightshift retrain {outcome['recipe']}"]
+        return [approve, "nightshift status"]
+    if outcome["outcome"] == "rejected":
+        apart = [f"nightshift diff {outcome['champion']} {outcome['version']}"] if outcome["champion"] else []
+        return [*apart, "nightshift releases", again]
+    return ['nightshift ask "QUESTION" --database YOUR.sqlite', "nightshift releases", again]

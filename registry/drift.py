@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import psutil
 
-from infra.errors import NotFound
+from infra.errors import NotFound, first_line
 from infra.store import Store
 from registry.approval import pending_requests
 from registry.artifacts import ArtifactsGone, check_artifacts
@@ -27,7 +27,7 @@ from tasks.evaluation.statistics import wilson_interval
 LEAST_JUDGEMENTS = 10
 WRONG_SHARE = 0.5  # of judged answers; people rather speak up about wrong ones, so a few mean nothing
 
-Code = Literal["unsanctioned", "no_verdict", "artifacts_gone", "serving_differs", "feedback_bad"]
+Code = Literal["unsanctioned", "no_verdict", "artifacts_gone", "serving_differs", "feedback_bad", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,12 @@ def find_drift(store: Store, name: str, projection: Projection, feedback: Store 
         if feedback is not None:
             found += _feedback(feedback, name, projection.entry)
     return sorted(found, key=lambda finding: finding.level)
+
+
+def unreadable(name: str, error: Exception) -> Finding:
+    """The finding that a release's ledger, verdicts or model cannot be read, so that nothing can be said about it."""
+    resolution = "mend this first; until then nothing can be promoted or rolled back"
+    return Finding("unreadable", "error", name, "", first_line(error), resolution)
 
 
 def _unsanctioned(name: str, projection: Projection) -> Iterator[Finding]:

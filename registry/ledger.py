@@ -70,6 +70,18 @@ def known_releases(store: Store) -> list[str]:
     return sorted({key.split("/")[1] for key in store.list("ledger")})
 
 
+def chosen_release(store: Store, name: str | None) -> str:
+    """The release that is meant: `name`, or the only one that was ever promoted; raises UserError otherwise."""
+    known = known_releases(store)
+    if not known:
+        raise UserError("nothing is in Production yet: run `nightshift retrain` first")
+    if name is None and len(known) > 1:
+        raise UserError(f"several releases are in Production; choose one with --release: {', '.join(known)}")
+    if name is not None and name not in known:
+        raise UserError(f"release {name!r} has nothing in Production; these have: {', '.join(known)}")
+    return name or known[0]
+
+
 class Ledger:
     """The history of one release name in a store, under `ledger/<name>/<00000001>.json`."""
 

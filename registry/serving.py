@@ -13,10 +13,9 @@ from typing import Any
 
 from infra.errors import UserError
 from infra.settings import Settings
-from infra.store import Store
 from registry.answering import Answerer, Ask, Written, load_release
 from registry.download import download_release
-from registry.ledger import Ledger, LedgerEntry, known_releases
+from registry.ledger import Ledger, LedgerEntry
 from registry.package import ARTIFACTS
 from tasks.sql.databases import Database, Script, plain_rows
 from tasks.sql.executor import Execution, Limits
@@ -24,18 +23,6 @@ from tasks.sql.explain import explain
 from tasks.sql.judgement import safe_text
 
 SCHEMA_VERSION = 1
-
-
-def release_in_production(store: Store, name: str | None) -> str:
-    """The release to ask: `name`, or the only one with something in Production; raises UserError otherwise."""
-    known = known_releases(store)
-    if not known:
-        raise UserError("nothing is in Production yet: run `nightshift retrain` first")
-    if name is None and len(known) > 1:
-        raise UserError(f"several releases are in Production; choose one with --release: {', '.join(known)}")
-    if name is not None and name not in known:
-        raise UserError(f"release {name!r} has nothing in Production; these have: {', '.join(known)}")
-    return name or known[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,11 @@ def ask(
     settings = connected()
     from registry.answering import Ask
     from registry.answers import remember
-    from registry.serving import finish_answer, load_production, release_in_production
+    from registry.ledger import chosen_release
+    from registry.serving import finish_answer, load_production
     from tasks.sql.executor import Limits
 
-    served = load_production(settings, release_in_production(settings.open_store(), release))
+    served = load_production(settings, chosen_release(settings.open_store(), release))
     asked = Ask(question, schema, evidence, opened)
     [written] = served.answerer.answer([asked])
     limits = Limits(rows=rows, seconds=seconds)

@@ -31,7 +31,7 @@ def releases(
     from flows.cli.connect import connected
     from registry.ledger import known_releases
     from registry.projection import project
-    from registry.releases import list_releases
+    from registry.releases import list_releases, registered_names
 
     settings = connected()
     store = settings.open_store()
@@ -46,13 +46,15 @@ def releases(
                 file=sys.stderr,
             )
     rows = list_releases(name)
+    if name and not rows:
+        raise UserError(f"no release {name!r}; registered are: {', '.join(registered_names()) or 'none'}")
     if as_json:
         print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
     from flows.cli.show import minute, table
 
     if not rows:
-        print("no releases")
+        print("nothing is registered yet: run `nightshift retrain` first")
     for known, versions in groupby(rows, key=lambda row: row.name):
         shown = [
             (
@@ -121,18 +123,16 @@ def rollback(
     if not (by.strip() and reason.strip()):
         raise UserError("a rollback needs --by NAME and --reason TEXT: the ledger keeps who and why")
     from flows.cli.connect import connected
-    from registry.ledger import known_releases
+    from registry.ledger import chosen_release
     from registry.promotion import rollback as back
 
     store = connected().open_store()
-    known = [release] if release else known_releases(store)
-    if len(known) != 1:
-        raise UserError(f"roll back which release? choose with --release: {', '.join(known) or 'nothing was promoted'}")
-    entry = back(store, known[0], version, actor=by, reason=reason)
+    name = chosen_release(store, release)
+    entry = back(store, name, version, actor=by, reason=reason)
     if as_json:
         print(entry.model_dump_json(indent=2))
     else:
-        print(f"{known[0]} version {entry.version} is in Production again; version {entry.previous_version} is not")
+        print(f"{name} version {entry.version} is in Production again; version {entry.previous_version} is not")
 
 
 def history(
@@ -149,10 +149,10 @@ def history(
     Example: nightshift history text2sql-quickstart --verify
     """
     from infra.settings import load_settings
-    from registry.ledger import Ledger, known_releases
+    from registry.ledger import Ledger, chosen_release, known_releases
 
     store = load_settings().open_store()
-    names = [release] if release else known_releases(store)
+    names = [chosen_release(store, release)] if release else known_releases(store)
     entries = [(name, entry) for name in names for entry in Ledger(store, name).entries()]
     if verify:
         from flows.cli.connect import connected
@@ -167,7 +167,7 @@ def history(
     from flows.cli.show import minute, table
 
     if not entries:
-        print("nothing was promoted yet")
+        print("nothing was promoted yet: run `nightshift retrain` first")
     for name, some in groupby(entries, key=lambda entry: entry[0]):
         shown = [
             (e.number, minute(e.time), e.action, e.version, ", ".join(filter(None, (e.actor, e.approver))), e.reason)

@@ -43,9 +43,9 @@ def serve(
     quiet_model()
     settings = connected()
     store = settings.open_store()
-    from registry.serving import release_in_production
+    from registry.ledger import chosen_release
 
-    name = release_in_production(store, release)
+    name = chosen_release(store, release)
     from registry.service.run import run_service
 
     run_service(settings, name, databases, access, host=host, port=port, poll=poll, batch_size=batch_size)

@@ -51,7 +51,7 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
 
     console = Console()
     if not seen:
-        console.print("no releases")
+        console.print("nothing is registered yet: run `nightshift retrain` first", highlight=False)
     for one in seen:
         now, name = one["production"], f"[bold]{escape(one['release'])}[/]"
         if now is None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -70,11 +69,11 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["fetch", "nope"], "no recipe 'nope'"),
         (["promote", "1"], "needs --approve"),
         (["deploy"], "PREFECT_API_URL"),
+        (["history", "nope"], "nothing is in Production yet"),
         (["retrain", "--nonsense"], "--nonsense"),
     ],
 )
 def test_mistakes_are_one_clear_line_and_leave_nothing(tmp_path: Path, arguments: list[str], message: str) -> None:
-    started = time.monotonic()
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
@@ -82,7 +81,6 @@ def test_mistakes_are_one_clear_line_and_leave_nothing(tmp_path: Path, arguments
     if "--nonsense" not in arguments:
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (tmp_path / ".nightshift").exists()
-    assert time.monotonic() - started < 30
 
 
 def test_a_model_is_fetched_before_any_night(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import socket
 
 import pytest
 
+from flows.watching import look as look_at_all
+from infra.errors import UserError
 from infra.store import LocalStore
 from registry.attached import VERDICTS
 from registry.drift import LEAST_JUDGEMENTS, describe, find_drift
@@ -33,6 +35,30 @@ def test_as_decided(world):
     assert document["production"]["version"] == "1"
     assert document["production"]["reason"] == "gates passed"
     assert (document["previous"], document["awaiting_approval"], document["findings"]) == (None, [], [])
+
+
+class Places:
+    """Settings that name a world's store."""
+
+    def __init__(self, world):
+        self.open_store = lambda: world.store
+        self.open_feedback = lambda: LocalStore(world.folder / "feedback")
+
+
+def test_a_broken_ledger_is_an_error_and_hides_no_other_release(world):
+    world.next("n1")
+    world.store.write(f"ledger/{world.name}-broken/00000001.json", b"{}")
+    seen = {one["release"]: one for one in look_at_all(Places(world))}
+    (finding,) = seen[f"{world.name}-broken"]["findings"]
+    assert (finding["code"], finding["level"]) == ("unreadable", "error")
+    assert "cannot be read" in finding["summary"]
+    assert (seen[world.name]["production"]["version"], seen[world.name]["findings"]) == ("1", [])
+
+
+def test_a_name_that_nobody_knows_is_no_clean_bill(world):
+    world.next("n1")
+    with pytest.raises(UserError, match=f"no release 'typo'; known are: .*{world.name}"):
+        look_at_all(Places(world), ["typo"])
 
 
 def test_production_without_a_verdict(world):

@@ -18,13 +18,14 @@ from infra.settings import Settings
 from registry.answering import Answerer, Ask, why_invalid
 from registry.answers import KEPT_FILES, judged, recall, remember
 from registry.download import AdapterChanged, download_adapter, download_release
+from registry.ledger import chosen_release
 from registry.manifest import FILE, Incompatible, check_manifest, make_manifest
 from registry.package import ADAPTER, ARTIFACTS, adapter_of, pack_release
 from registry.releases import register_candidate
 from registry.service.access import Access
 from registry.service.app import Databases, create_app
 from registry.service.run import build_engine, note_key
-from registry.serving import finish_answer, load_production, release_in_production
+from registry.serving import finish_answer, load_production
 from tasks.data.example import Example
 from tasks.data.prompts import Prompter, PromptSpec
 from tasks.data.values import add_values
@@ -110,7 +111,7 @@ def test_a_release_is_the_adapter_its_code_and_nothing_pickled(promoted, adapter
 
 def test_production_is_loaded_whole_or_not_at_all(promoted):
     release = promoted.release(0, "n1")
-    assert release_in_production(promoted.store, None) == promoted.name
+    assert chosen_release(promoted.store, None) == promoted.name
     served = load_production(promoted.settings, promoted.name)
     assert served.version == "1"
     [written, unreadable] = served.answerer.answer([Ask("How many?", DDL), Ask("How many?", "hello")])
