@@ -45,7 +45,7 @@ def prepare(night: str) -> None:
     started = time.perf_counter()
     with locally(now):
         checked = validate_sources(now)
-        told = checked.to_json()
+        told = _told(now, checked)
         outcome: dict[str, Any] = {"accepted": False}
         if checked.success:
             outcome = build_dataset(now, checked)
@@ -87,7 +87,7 @@ def validate_sources(night: Night) -> ValidationResult:
         project=_project(night),
     )
     write_quarantine(place / "quarantine.jsonl", result.quarantined)
-    (place / "validation.json").write_text(json.dumps(result.to_json(), indent=1))
+    (place / "validation.json").write_text(json.dumps(_told(night, result), indent=1))
     night.store.put_tree(f"nights/{night.id}/validation", place)
     create_table_artifact(
         [{"reason": reason, "rows": count} for reason, count in result.reasons.items()]
@@ -145,6 +145,11 @@ def _tokenizer(night: Night) -> TokenCounter | None:
     if not night.recipe.validation.counts_tokens:
         return None
     return token_counter(fetch_model(night.recipe.model, night.settings.models_path).path)
+
+
+def _told(night: Night, result: ValidationResult) -> dict[str, Any]:
+    """The validation's document; its Data Docs by their key in the store, which other machines can read."""
+    return result.to_json() | {"docs": f"nights/{night.id}/validation/docs/index.html"}
 
 
 def _project(night: Night) -> Path:

@@ -84,7 +84,7 @@ def test_what_the_night_leaves_for_other_machines_names_no_folder_of_this_one(
     folder = store / "nights" / first["night"]
     (docs,) = re.findall(r'<a href="([^"]+)">Data Docs</a>', (folder / "report.html").read_text())
     assert (folder / docs).is_file()
-    for path in (*folder.glob("*.json"), folder / "report.html"):
+    for path in (*folder.rglob("*.json"), folder / "report.html"):
         assert str(place.folder) not in path.read_text(), path.name
     assert (store / json.loads((folder / "retrain.json").read_text())["report"]).is_file()
 
