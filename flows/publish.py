@@ -29,7 +29,8 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
     """
     emit("report", "writing the report")
     key = f"nights/{night.id}/report.html"
-    docs = night.work / "validation" / "docs"
+    # From the store: `prepare` may have run on another machine.
+    docs = night.store.get_tree(f"nights/{night.id}/validation", night.work / "validation-fetched") / "docs"
     path = report_file(night)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = report_data(night, outcome)

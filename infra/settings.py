@@ -111,7 +111,7 @@ def apply_environment(settings: Settings, quiet: bool = True) -> None:
     defaults = {
         "PREFECT_HOME": str(settings.root / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # seconds; minutes where the machine is busy
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "DO_NOT_TRACK": "1",
         "MLFLOW_TRACKING_URI": settings.default_tracking_uri,
