@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
+from infra import tracking
 from registry.card import CardFacts, build_card, short, to_markdown, to_page
 from registry.releases import Release, attach_card
 from registry.verdict import Verdict
@@ -54,15 +54,5 @@ def card_facts(night: Night, release: Release, verdict: Verdict) -> CardFacts:
         ],
         manifest=prepared["manifest"],
         stages=trained["stages"],
-        recipe=_flat(settings),
+        recipe={key: value for key, value in tracking.flatten(settings).items() if value not in (None, "", [], {})},
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value not in (None, "", [], {}):
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -146,7 +146,7 @@ def log_params(run_id: str, params: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
     from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-    flat = {key: str(value)[:MAX_PARAM_VAL_LENGTH] for key, value in _flatten(params).items()}
+    flat = {key: str(value)[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(params).items()}
     logged = client().get_run(run_id).data.params
     changed = [key for key, value in flat.items() if logged.get(key, value) != value]
     if changed:
@@ -237,11 +237,12 @@ def pages(search: Callable[..., Any], condition: str | None) -> list[Any]:
             return found
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

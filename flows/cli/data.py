@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from tasks.data.frame import TokenCounter
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +29,7 @@ def validate(
 
     Example: nightshift validate questions.jsonl --docs docs --json
     """
+    from flows.cli.files import counter_of
     from flows.recipe import load_recipe
     from tasks.data.ingest import read_sources
     from tasks.data.sources import FileSource, source_files
@@ -45,7 +43,7 @@ def validate(
     from validation.quarantine import quarantine_table, write_quarantine
     from validation.run import validate_examples
 
-    counter = _tokenizer(chosen.model) if chosen and spec.counts_tokens else None
+    counter = counter_of(chosen.model) if chosen and spec.counts_tokens else None
     result = validate_examples(examples, bad, spec, docs, count_tokens=counter)
     if quarantine is not None:
         write_quarantine(quarantine, result.quarantined)
@@ -61,11 +59,3 @@ def validate(
         if len(result.quarantined) > 20:
             print(f"... and {len(result.quarantined) - 20} more; --json names them all")
     raise typer.Exit(0 if result.success else 1)
-
-
-def _tokenizer(model: str) -> TokenCounter:
-    from infra.settings import load_settings
-    from tasks.models.resolve import resolve_model
-    from tasks.models.tokens import token_counter
-
-    return token_counter(resolve_model(model, load_settings().models_path).path)

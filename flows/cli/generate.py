@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -46,10 +45,11 @@ def generate(
 
     Example: nightshift generate --database shop.sqlite --out shop.jsonl --rows 500
     """
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
-    if out.exists() and (out.is_dir() or Path(database.removeprefix("sqlite:///")).resolve() == out.resolve()):
-        raise UserError(f"--out {out}: that is {'a folder' if out.is_dir() else 'the database'}; name another file")
+    from flows.cli.files import check_out, whole_file
+
+    check_out(out)
+    if out.exists() and Path(database.removeprefix("sqlite:///")).resolve() == out.resolve():
+        raise UserError(f"--out {out}: that is the database; name another file")
     from flows.cli.show import progress_bars
     from infra.progress import emit
     from tasks.data.dataset import write_examples
@@ -66,9 +66,8 @@ def generate(
         reader.close()
     if not found.examples:
         raise UserError(f"database {reader.name}: no question has a telling answer; are its tables filled?")
-    waiting = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    write_examples(waiting, found.examples)
-    os.replace(waiting, out)
+    with whole_file(out) as waiting:
+        write_examples(waiting, found.examples)
     counts = {"schema_version": 1, "database": reader.name, "out": str(out), "asked_for": rows, **found.counts()}
     if as_json:
         print(json.dumps(counts, indent=2))

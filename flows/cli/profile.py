@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +30,10 @@ def profile(
     """
     if out is None and not as_json:
         raise UserError("profile needs --out report.html, or --json, or both")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    from flows.cli.files import check_out, counter_of, whole_file
+
+    if out is not None:
+        check_out(out)
     from flows.cli.show import progress_bars
     from infra.progress import emit
     from tasks.data.ingest import read_sources
@@ -42,33 +42,15 @@ def profile(
     from tasks.data.sources import FileSource
 
     examples, bad = read_sources([FileSource(path=data)])
-    name, count = ("words and signs", count_signs) if model is None else (model, _tokenizer(model))
+    name, count = ("words and signs", count_signs) if model is None else (model, counter_of(model))
     with progress_bars(enabled=sys.stderr.isatty()):
         found = profile_examples(
             data, examples, bad, tokenizer=name, count_tokens=count, progress=lambda n, of: emit("profile", "", n, of)
         )
     if out is not None:
-        waiting = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-        waiting.write_text(render_profile(found), encoding="utf-8")
-        os.replace(waiting, out)
+        with whole_file(out) as waiting:
+            waiting.write_text(render_profile(found), encoding="utf-8")
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
         print(f"{found.rows:,} rows of {found.database_count:,} databases, {found.unreadable:,} unreadable: {out}")
-
-
-def _tokenizer(model: str) -> Callable[[Sequence[str]], list[int]]:
-    from infra.settings import load_settings
-    from tasks.models.resolve import resolve_model
-
-    local = resolve_model(model, load_settings().models_path)
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(local.path, trust_remote_code=False)
-
-    def count(texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-    return count
