@@ -54,6 +54,8 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
         console.print("nothing is registered yet: run `nightshift retrain` first", highlight=False)
     for one in seen:
         now, name = one["production"], f"[bold]{escape(one['release'])}[/]"
+        if any(finding["code"] == "unreadable" for finding in one["findings"]):
+            continue  # what is in Production is not known; the finding below says why
         if now is None:
             console.print(f"{name}: nothing is in Production", highlight=False)
             continue
