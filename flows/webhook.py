@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse
 
 from infra.errors import UserError, first_line
 from infra.store import Store
-from registry.ledger import Ledger
+from registry.ledger import Ledger, known_releases
 from registry.releases import PRODUCTION_ALIAS
 
 NAME = "nightshift-check"  # of the webhook in MLflow
@@ -37,7 +37,7 @@ MAX_BYTES = 64 * 1024
 
 
 def create_app(store: Store, start: Callable[[str, str], str], secret: str = "") -> FastAPI:
-    """The receiver. `start(release, delivery)` begins a check of a release and returns the name of its run."""
+    """The receiver. `start(release, delivery)` begins a check of a release, or of all (empty), and names its run."""
     app = FastAPI(title="Nightshift: MLflow webhook", docs_url=None, redoc_url=None)
 
     @app.get("/health")
@@ -48,9 +48,10 @@ def create_app(store: Store, start: Callable[[str, str], str], secret: str = "")
     async def receive(request: Request) -> JSONResponse:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             raise HTTPException(415, "send JSON")  # no web page can do that across origins unasked
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > MAX_BYTES:  # before a byte of it is read
+            raise HTTPException(413, "too large for an alias event, or of unknown length")
         body = await request.body()
-        if len(body) > MAX_BYTES:
-            raise HTTPException(413, "too large for an alias event")
         if secret and not signed(request.headers, body, secret, time.time()):
             raise HTTPException(401, "the signature is missing, wrong or too old")
         try:
@@ -64,11 +65,13 @@ def create_app(store: Store, start: Callable[[str, str], str], secret: str = "")
         if moved is None:
             return JSONResponse({"started": None, "why": "another alias"})
         release, version = moved
-        head = Ledger(store, release).head()
+        # A model without a ledger is somebody else's, or never was in Production: then every release is looked at.
+        ours = release in known_releases(store)
+        head = Ledger(store, release).head() if ours else None
         if head is not None and head.version == version:
             return JSONResponse({"started": None, "why": "the ledger says so"})
         try:
-            return JSONResponse({"started": start(release, delivery)}, 202)
+            return JSONResponse({"started": start(release if ours else "", delivery)}, 202)
         except Exception as error:  # MLflow repeats what was answered with 503
             raise HTTPException(503, f"check could not be started: {type(error).__name__}") from error
 

@@ -46,8 +46,10 @@ class Receiver:
         return self.client.post("/mlflow", content=body, headers=sent)
 
 
-def event(alias: str = "Production", version: str | None = "2", entity: str = "model_version_alias") -> bytes:
-    data = {"name": "sql", "alias": alias} | ({"version": version} if version else {})
+def event(
+    alias: str = "Production", version: str | None = "2", entity: str = "model_version_alias", name: str = "sql"
+) -> bytes:
+    data = {"name": name, "alias": alias} | ({"version": version} if version else {})
     action = "created" if version else "deleted"
     return json.dumps({"entity": entity, "action": action, "timestamp": "t", "data": data}).encode()
 
@@ -78,6 +80,19 @@ def test_what_starts_nothing(tmp_path: Path, body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"entity": "model_version_alias", "action": "created"}'])
 def test_what_is_no_event(tmp_path: Path, body: bytes) -> None:
     assert Receiver(tmp_path).send(body).status_code == 400
+
+
+def test_a_model_without_a_ledger_starts_a_look_at_all_releases(tmp_path: Path) -> None:
+    """Names of other people's models need not be names that a release of ours may have."""
+    receiver = Receiver(tmp_path)
+    assert receiver.send(event(name="somebody's model")).status_code == 202
+    assert receiver.started == [("", "d1")]
+
+
+def test_a_large_body_is_not_read(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path)
+    assert receiver.send(b" " * 65_537).status_code == 413
+    assert receiver.send(event(), content_length="many").status_code == 413
 
 
 def test_a_web_page_cannot_start_a_check(tmp_path: Path) -> None:
