@@ -40,7 +40,11 @@ class Place:
     def run(self, *arguments: str) -> tuple[int, Any, str]:
         """Exit code, the JSON printed (None if none), stderr."""
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()  # else the night goes on behind the tests that follow
+            raise
         return process.returncode, json.loads(out) if out.strip() else None, err
 
     def stage_markers(self) -> dict[str, int]:
