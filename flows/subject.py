@@ -21,11 +21,11 @@ from flows.tracking import connect_tracking
 from infra.errors import UserError
 from infra.hashing import fingerprint_of_folder
 from infra.settings import Settings
-from registry.ledger import Ledger
+from registry.download import download_release
+from registry.ledger import Ledger, chosen_release
 from registry.manifest import FILE, Manifest, check_manifest, read_manifest, read_prompt
 from registry.package import ARTIFACTS, adapter_of
-from registry.releases import PRODUCTION_ALIAS, Release, download_release, get_release, release_with
-from registry.serving import release_in_production
+from registry.releases import PRODUCTION_ALIAS, Release, get_release, release_with
 from tasks.evaluation.scorecard import Role
 from tasks.models.endpoint import EndpointSpec
 from tasks.models.loading import ADAPTER_CONFIG, is_whole_model, load_tokenizer
@@ -146,5 +146,5 @@ def _named_release(text: str, release: str | None, settings: Settings) -> tuple[
         name, _, version = text.removeprefix("release:").partition("@")
         return name, version or PRODUCTION_ALIAS
     if text.lower() == PRODUCTION_ALIAS.lower():
-        return release_in_production(settings.open_store(), release), PRODUCTION_ALIAS
+        return chosen_release(settings.open_store(), release), PRODUCTION_ALIAS
     return (release_with(text, release), text) if text.isdigit() else ("", "")
