@@ -25,7 +25,7 @@ def check(release: str = "", unsanctioned: Literal["", "flag", "revert"] = "") -
     """Look at one release or at all.
 
     Args:
-        release: name of the registered model; empty: every one known to the ledger or waiting for approval.
+        release: name of the registered model; empty: every one with a ledger or a version that a night registered.
         unsanctioned: what happens to a version that somebody set to Production without a passed verdict; empty: what
             NIGHTSHIFT_UNSANCTIONED says.
     """

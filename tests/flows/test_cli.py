@@ -113,3 +113,26 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
         main.main()
     assert end.value.code == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_night_that_fails_says_so_in_its_json(tmp_path: Path) -> None:
+    probe = """
+import sys
+from flows.cli import main, nights
+from infra.errors import Busy
+
+def busy(*_):
+    raise Busy("this night is already running")
+
+nights._run = busy
+sys.argv = ["nightshift", "retrain", "tiny", "--json"]
+main.main()
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTSHIFT_", "PREFECT_", "MLFLOW_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip() == "nightshift: this night is already running"
+    outcome = json.loads(done.stdout)
+    assert (outcome["outcome"], outcome["reason"]) == ("failed", "this night is already running")
