@@ -1,17 +1,22 @@
-"""Commands that need a model: fetch, ask."""
+"""Commands that need a model: fetch, export, ask."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
+
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(fetch)
+    app.command()(export)
     app.command()(ask)
 
 
@@ -39,6 +44,51 @@ def fetch(
         print(json.dumps({"model": wanted.model, "path": str(model.path), "fingerprint": model.fingerprint}, indent=2))
     else:
         print(f"{model.ref.label}: {model.path}")
+
+
+def export(
+    release: Annotated[str, typer.Argument(help="Name of the release, as `nightshift releases` lists it.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the merged model.")],
+    version: Annotated[str, typer.Option(help="Its version; the one in Production when not given.")] = "",
+    dtype: Annotated[
+        Dtype, typer.Option(help="Number format of the weights; merging itself is in float32.")
+    ] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print where the model lies, as JSON.")] = False,
+) -> None:
+    """Merge a release's adapter into its base model: safetensors that any server of transformers models loads.
+
+    The folder keeps the prompt format in prompt.json: ask the model as it was taught.
+
+    Example: nightshift export text2sql-quickstart --out merged --dtype bfloat16
+    """
+    from flows.cli.connect import connected, quiet_model
+
+    quiet_model()
+    settings = connected()
+    from infra.errors import UserError
+    from registry.download import download_release
+    from registry.ledger import Ledger
+    from registry.manifest import FILE, check_manifest, read_manifest
+    from registry.package import ARTIFACTS, adapter_of
+    from tasks.models.export import export_merged
+    from tasks.models.loading import load_tokenizer
+    from tasks.models.resolve import resolve_model
+
+    head = Ledger(settings.open_store(), release).head()
+    if not version and head is None:
+        raise UserError(f"release {release!r} has nothing in Production; name a version with --version")
+    version = version or head.version
+    with tempfile.TemporaryDirectory() as scratch:
+        files = download_release(release, version, Path(scratch) / "release")
+        adapter, manifest = adapter_of(files), read_manifest(files / ARTIFACTS / FILE)
+        base = resolve_model(manifest.base_model, settings.models_path)
+        check_manifest(manifest, adapter, load_tokenizer(base.path))
+        note = {"release": release, "version": version, "base_model": manifest.base_model}
+        made = export_merged(base.path, adapter, out, dtype, note | {"adapter_hash": manifest.adapter_hash})
+    if as_json:
+        print(json.dumps(note | {"path": str(made), "dtype": dtype}, indent=2))
+    else:
+        print(f"{release} version {version}, merged: {made}")
 
 
 def ask(

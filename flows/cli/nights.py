@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+import shutil
+import textwrap
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from flows.recipe import Recipe
 
 EXIT_CODES = {
     "promoted": 0,
@@ -18,6 +17,16 @@ EXIT_CODES = {
     "rejected": 3,
     "awaiting_approval": 4,
     "data_rejected": 5,
+}
+
+# Folders of recipes, as a heading.
+GROUPS = {
+    "": "Nightshift's own",
+    "bird": "BIRD in 6 GB: Qwen2.5-Coder-1.5B and Falcon3-1B",
+    "codellama": "Weighted mixture and curriculum: CodeLlama-7B",
+    "flan_t5": "Encoder-decoders on Spider: Flan-T5",
+    "gemma3": "Ranks of LoRA on a laptop: Gemma-3-1b",
+    "qwen3": "Methods compared: Qwen3-0.6B on synthetic_text_to_sql",
 }
 
 
@@ -120,24 +129,10 @@ def recipes(
         ]
         print(json.dumps(rows, indent=2))
         return
-    from flows.cli.show import table
-
+    width = max(len(r.name) for _, r in found) + 2
     for group in dict.fromkeys(group for group, _ in found):
-        table(
-            f"Recipes: {group}" if group else "Recipes",
-            ("name", "model", "stages", "description"),
-            [
-                (
-                    r.name,
-                    r.model.partition("#")[0],
-                    " > ".join(f"{s.method} {s.name}" for s in r.training.stages),
-                    r.description,
-                )
-                for g, r in found
-                if g == group
-            ],
-        )
-
-
-def _stages(recipe: Recipe) -> str:
-    return " > ".join(s.name if s.name == s.method else f"{s.name} ({s.method})" for s in recipe.training.stages)
+        print(f"{GROUPS.get(group, group)}\n")
+        for r in (r for its_group, r in found if its_group == group):
+            lines = textwrap.wrap(r.description, max(30, shutil.get_terminal_size().columns - width - 2)) or [""]
+            print("\n".join(f"  {r.name if i == 0 else '':<{width}}{line}" for i, line in enumerate(lines)))
+        print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,23 @@ def load_base(folder: Path, precision: Precision | None = None, four_bit: str | 
 
 def _four_bit(kind: str, precision: Precision, device: Device) -> Any:
     """Weights in four bits with doubly quantised constants (Dettmers et al. 2023, arXiv:2305.14314)."""
-    import importlib.util
-
     import torch
     from transformers import BitsAndBytesConfig
 
-    if device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
-        lacking = "CUDA" if device.kind != "cuda" else "bitsandbytes (pip install nightshift-sql[gpu])"
-        raise UserError(f"training.quantize={kind} needs {lacking}, which this machine lacks; leave quantize out")
+    require_bitsandbytes(f"training.quantize={kind}", device, "leave quantize out")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=kind,
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, precision.autocast or precision.weights),
     )
+
+
+def require_bitsandbytes(what: str, device: Device, otherwise: str) -> None:
+    """Raise UserError where `what` cannot be had: without CUDA or the package bitsandbytes."""
+    if device.kind != "cuda" or find_spec("bitsandbytes") is None:
+        lacking = "CUDA" if device.kind != "cuda" else "bitsandbytes (pip install nightshift-sql[gpu])"
+        raise UserError(f"{what} needs {lacking}, which this machine lacks; {otherwise}")
 
 
 def is_whole_model(folder: Path) -> bool:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from infra.errors import NightshiftError
+from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
 from tasks.training.engine import Engine, Method, Prepared, Run, Trained
@@ -84,6 +84,8 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
 
     check_adapter(model)
     prepared = method.prepare(engine, stage, model)
+    if not prepared.train.rows:
+        raise UserError(f"stage {stage.spec.name}: no row fits training.max_length={engine.training.max_length}")
     estimate = _estimate(engine, stage, model, prepared)
     forget_peak()
     run = Run(engine, stage, model, prepared.train.rows, prepared.validation, folder, progress)

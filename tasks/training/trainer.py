@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.models.loading import require_bitsandbytes
+from tasks.models.precision import probe_device
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.engine import Run, Trained
 from tasks.training.specs.stage import StageSpec
@@ -73,6 +75,8 @@ def _set_optimizer(trainer: Any, spec: StageSpec) -> None:
     """Give `trainer` the stage's optimiser where it is none of the trainer's own."""
     import torch
 
+    if spec.optimizer in _BITSANDBYTES:
+        require_bitsandbytes(f"optimizer {spec.optimizer} of stage {spec.name}", probe_device(), "use adamw")
     classes = {"nadam": torch.optim.NAdam, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
     if spec.optimizer in classes:
         settings = {"lr": spec.learning_rate, "betas": spec.betas, "eps": 1e-8}

@@ -11,9 +11,10 @@ import pytest
 from infra.errors import NightshiftError, UserError
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
+from tasks.models.export import export_merged
 from tasks.models.generation import generate
 from tasks.models.loading import is_whole_model, load_adapter, load_base, load_tokenizer, without_adapter
-from tasks.models.precision import Precision
+from tasks.models.precision import Precision, probe_device
 from tasks.models.resolve import resolve_model
 from tasks.training.curriculum import plan_curriculum
 from tasks.training.job import ADAPTER, StageResult, TrainingJob, read_result
@@ -187,9 +188,12 @@ def test_methods_and_models_of_different_kinds_do_not_meet(models: Any, tmp_path
         train(models("llama"), tmp_path / "c", [{}, {"method": "seq2seq"}])
 
 
-def test_four_bits_without_a_gpu_are_one_line(models: Any, tmp_path: Path) -> None:
+@pytest.mark.skipif(probe_device().kind == "cuda", reason="this machine has what they need")
+def test_what_needs_a_gpu_is_refused_in_one_line(models: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="quantize=nf4 needs CUDA, which this machine lacks"):
         train(models("llama"), tmp_path, [{}], quantize="nf4")
+    with pytest.raises(UserError, match="optimizer adamw_8bit of stage s0 needs CUDA, which this machine lacks; use"):
+        train(models("llama"), tmp_path, [{"optimizer": "adamw_8bit"}])
     with pytest.raises(ValueError, match="cannot be trained themselves"):
         TrainingSpec.model_validate({"quantize": "nf4", "tune": "full", "stages": [{"name": "a"}]})
 
@@ -229,3 +233,19 @@ def test_adapters_over_bfloat16_are_float32_and_only_b_learns_first(models: Any)
     assert {p.dtype for n, p in named.items() if "lora_" not in n} == {torch.bfloat16}
     assert all(float(p.grad.abs().max()) == 0 for n, p in named.items() if "lora_A" in n)
     assert any(float(p.grad.abs().max()) > 0 for n, p in named.items() if "lora_B" in n)
+
+
+def test_a_merged_model_answers_like_base_and_adapter(models: Any, tmp_path: Path) -> None:
+    job = train(models("llama"), tmp_path / "lora", [{"learning_rate": 0.05, "max_steps": 4}])
+    folder = adapter(job, tmp_path / "lora")
+    merged = export_merged(models("llama"), folder, tmp_path / "merged", "float32", {"version": "1"})
+    assert json.loads((merged / "nightshift.json").read_text()) == {"version": "1", "dtype": "float32"}
+    assert not (merged / "adapter_config.json").exists()
+    both = load_adapter(load_base(models("llama"), FLOAT), folder)
+    assert answers(load_base(merged, FLOAT), merged) == answers(both, folder)
+    with pytest.raises(UserError, match="is not empty"):
+        export_merged(models("llama"), folder, merged, "float32", {})
+    stage = {"method": "prompt_tuning", "learning_rate": 0.1, "virtual_tokens": 4}
+    soft = train(models("llama"), tmp_path / "soft", [stage])
+    with pytest.raises(UserError, match="soft prompt cannot be merged"):
+        export_merged(models("llama"), adapter(soft, tmp_path / "soft"), tmp_path / "no", "float32", {})

@@ -102,6 +102,8 @@ def test_checkpoints_are_found_by_number_and_only_when_whole(tmp_path: Path) -> 
     found = last_checkpoint(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-1000"
+    mark_complete(tmp_path, 10800)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10800"
     assert last_checkpoint(tmp_path / "none") is None
 
 

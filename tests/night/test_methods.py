@@ -1,0 +1,46 @@
+"""Whole nights of the other methods with tiny models: what they leave is evaluated, released and answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def nightshift(folder: Path, *arguments: str) -> tuple[int, Any]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param("tiny_full", marks=pytest.mark.night),
+        pytest.param("tiny_seq2seq", marks=pytest.mark.night),
+        pytest.param("tiny_prompt_tuning", marks=pytest.mark.cluster),
+    ],
+)
+def test_a_night_of_another_method_is_promoted_and_answers(tmp_path: Path, recipe: str) -> None:
+    code, outcome = nightshift(tmp_path, "retrain", recipe, "--set", "training.stages.0.max_steps=2")
+    assert (code, outcome["outcome"]) == (0, "promoted")
+    assert outcome["stages"][0]["metrics"]["rows_per_second"] > 0
+    with sqlite3.connect(tmp_path / "cars.sqlite") as database:
+        database.execute("CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT)")
+    code, answer = nightshift(tmp_path, "ask", "How many cars?", "--database", str(tmp_path / "cars.sqlite"))
+    assert code in (0, 1)  # a random model's SQL need not run; it is the release in Production that wrote it
+    assert answer["question"] == "How many cars?"
