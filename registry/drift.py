@@ -6,7 +6,6 @@ was killed on another machine stays until somebody deletes it.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import psutil
 
 from infra.errors import NotFound, first_line
+from infra.lease import place_of_processes
 from infra.store import Store
 from registry.approval import pending_requests
 from registry.artifacts import ArtifactsGone, check_artifacts
@@ -102,13 +102,13 @@ def _artifacts(name: str, entry: LedgerEntry) -> Iterator[Finding]:
 def _serving(store: Store, name: str, entry: LedgerEntry) -> Iterator[Finding]:
     for key in store.list(f"serving/{name}"):
         process = key.rpartition("/")[2].removesuffix(".json")
-        host, _, pid = process.rpartition("-")
-        if host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            continue
         try:
-            version = str(store.read_json(key)["version"])
+            note = store.read_json(key)
         except NotFound:
             continue  # it stopped just now
+        if note.get("place") == place_of_processes() and not psutil.pid_exists(note["pid"]):
+            continue  # it was killed here
+        version = str(note["version"])
         if version != entry.version:
             summary = f"{process} serves version {version}, in Production is {entry.version}"
             resolution = (

@@ -50,7 +50,8 @@ class Databases:
     """The databases a service answers about, by name; their schemas are read again every half minute."""
 
     def __init__(self, databases: Mapping[str, Database]) -> None:
-        self._databases, self._schemas, self._lock = dict(databases), {}, threading.Lock()
+        self._databases, self._schemas = dict(databases), {}
+        self._locks = {name: threading.Lock() for name in databases}  # one each: a slow database keeps none waiting
 
     @property
     def names(self) -> list[str]:
@@ -60,7 +61,7 @@ class Databases:
     def open(self, name: str) -> tuple[Database, str]:
         """A database and its schema; raises KeyError for an unknown name, UserError when it cannot be read."""
         database = self._databases[name]
-        with self._lock:
+        with self._locks[name]:
             read, schema = self._schemas.get(name, (0.0, ""))
             if not schema or time.monotonic() - read > _SCHEMA_SECONDS:
                 schema = database.schema()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from infra.lease import place_of_processes
 from infra.settings import Settings
 from infra.store import Store
 from registry.ledger import Ledger, LedgerEntry
@@ -48,6 +49,8 @@ def build_engine(settings: Settings, name: str, poll: float = 2.0, batch_size: i
             {
                 "release": name,
                 "version": served.version,
+                "pid": os.getpid(),
+                "place": place_of_processes(),
                 "entry": served.entry.number,
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             },

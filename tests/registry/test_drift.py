@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 
 import pytest
 
 from flows.watching import look as look_at_all
 from infra.errors import UserError
+from infra.lease import place_of_processes
 from infra.store import LocalStore
 from registry.attached import VERDICTS
 from registry.drift import LEAST_JUDGEMENTS, describe, find_drift
@@ -104,14 +104,19 @@ def test_a_verdict_that_is_gone_or_altered(world):
 
 def test_a_process_that_serves_another_version(world):
     world.next("n1")
-    here, gone = f"{socket.gethostname()}-{os.getpid()}", f"{socket.gethostname()}-{2**22 + 1}"
-    for process, version in ((here, "1"), ("elsewhere-7", "1"), (gone, "0")):
-        world.store.write_json(f"serving/{world.name}/{process}.json", {"version": version})
+    here, never = place_of_processes(), 2**22 + 1  # no process of this machine has that id
+    for process, pid, place, version in (
+        ("here", os.getpid(), here, "1"),
+        ("elsewhere", never, "a container on the network of this host", "1"),
+        ("gone", never, here, "0"),
+    ):
+        note = {"version": version, "pid": pid, "place": place}
+        world.store.write_json(f"serving/{world.name}/{process}.json", note)
     assert look(world) == []
     world.next("n2")
     found = look(world)
     assert codes(found) == [("serving_differs", "warning", "1")] * 2
-    assert {finding.summary.split()[0] for finding in found} == {here, "elsewhere-7"}
+    assert {finding.summary.split()[0] for finding in found} == {"here", "elsewhere"}
 
 
 @pytest.mark.parametrize(("wrong", "right", "bad"), [(9, 0, False), (10, 0, True), (10, 9, False), (0, 20, False)])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from infra.errors import UserError
 from registry.service.access import Access, access_from_environment
+from registry.service.app import Databases
 from tasks.data.feedback import Feedback, read_feedback, trusted
 from tasks.sql.databases import SqliteFile
 from tests.registry.service.conftest import ADA, TOKEN
@@ -213,3 +216,33 @@ def test_the_same_opinion_twice_is_one_and_an_unknown_answer_is_404(world):
     body = {"answer_id": answer["answer_id"], "verdict": "wrong"}
     assert [client.post("/feedback", json=body).json()["new"] for _ in range(2)] == [True, False]
     assert client.post("/feedback", json=body | {"answer_id": "unknown"}).status_code == 404
+
+
+class Slow:
+    """A database whose schema comes when it is let go."""
+
+    def __init__(self):
+        self.reading, self.go = threading.Event(), threading.Event()
+
+    def schema(self):
+        self.reading.set()
+        assert self.go.wait(30)
+        return "CREATE TABLE late (id INTEGER);"
+
+
+class Quick:
+    def schema(self):
+        return "CREATE TABLE soon (id INTEGER);"
+
+
+def test_a_slow_database_keeps_no_other_waiting():
+    slow = Slow()
+    databases = Databases({"slow": slow, "quick": Quick()})
+    with ThreadPoolExecutor(2) as pool:
+        late = pool.submit(databases.open, "slow")
+        assert slow.reading.wait(30)
+        try:
+            assert "soon" in pool.submit(databases.open, "quick").result(10)[1]
+        finally:
+            slow.go.set()
+        assert "late" in late.result(30)[1]
