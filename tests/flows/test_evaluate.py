@@ -25,6 +25,7 @@ from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
 from tasks.models.answers import Answer, KeptAnswers
 from tasks.models.job import GenerationJob
+from tests.chat_server import ChatServer
 
 NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 TINY = ["evaluate", "random:llama-tiny", "--recipe", "tiny"]
@@ -107,6 +108,31 @@ def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path) -> 
     kept = {e["id"] for e in card["examples"] if e["prediction"] == "SELECT 2 -- kept"}
     assert kept >= {line["id"] for line in lines[:4]}
     assert card["n"] == 12
+
+
+def test_a_server_is_asked_instead_of_a_model(place: Place) -> None:
+    train = {"id": "a", "db_id": "x", "question": "Which songs?", "schema": "CREATE TABLE song (title TEXT)"}
+    (place.folder / "train.jsonl").write_text(json.dumps(train | {"sql": "SELECT title FROM song"}))
+    with ChatServer() as server:
+        first = "How many ?"  # of six; asked for a correction, more follows it
+        server.reply = lambda request: (
+            "SELECT wrong" if request["messages"][-1]["content"].endswith(first) else "```sql\nSELECT 2;\n```"
+        )
+        at = ("--endpoint", server.url, "--model-name", "m", "--data", "rows.jsonl", "--recipe", "tiny")
+        more = ("--shots-from", "train.jsonl", "--corrections", "1", "--predictions", "remote.jsonl", "--json", "-")
+        code, card, err = place.run("evaluate", *at, *more)
+        assert code == 0, err
+        assert card["subject"]["name"] == f"m at {server.url}"
+        assert card["metrics"]["execution_accuracy"]["value"] == 1.0
+        assert card["metrics"]["tries"]["value"] == pytest.approx(7 / 6)
+        assert len(server.requests) == 7
+        assert "song(title)" in str(server.requests[0]["messages"])
+        # What a server has under a name may have changed: finished answers are asked for anew.
+        server.reply = lambda request: (401, "who are you?", {})
+        code, _, err = place.run("evaluate", *at, *more)
+        assert code == 1
+        assert err.strip().endswith("401 who are you?; put the key into NIGHTSHIFT_ENDPOINT_KEY")
+        assert len(err.strip().splitlines()) == 1
 
 
 @pytest.fixture(scope="module")

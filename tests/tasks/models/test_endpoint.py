@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,64 +19,22 @@ from tasks.models.answers import partial_of
 from tasks.models.endpoint import KEY, EndpointSpec
 from tasks.models.job import GenerationJob, SubjectJob
 from tasks.models.session import run
+from tests.chat_server import ChatServer
 
 DDL = "CREATE TABLE cars (id INTEGER, name TEXT)"
 ROWS = "INSERT INTO cars VALUES (1, 'Fiat')"
 
 
-class Server:
-    """Answers with what `reply(request)` gives: a text, or (status, body, headers)."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.reply: Callable[[dict[str, Any]], Any] = lambda request: "SELECT 1"
-        self.busy = self.most_busy = 0
-        lock, outer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                request = {"path": self.path, "key": self.headers.get("authorization"), **body}
-                with lock:
-                    outer.requests.append(request)
-                    outer.busy += 1
-                    outer.most_busy = max(outer.most_busy, outer.busy)
-                reply = outer.reply(request)
-                with lock:
-                    outer.busy -= 1
-                if isinstance(reply, str):
-                    choice = {"message": {"content": reply}} if "messages" in request else {"text": reply}
-                    reply = (200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}), {})
-                status, text, headers = reply
-                self.send_response(status)
-                for name, value in ({"content-length": str(len(text.encode()))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
     monkeypatch.delenv(KEY, raising=False)
-    made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    with ChatServer() as made:
+        yield made
 
 
 def ask(
-    server: Server, folder: Path, rows: int = 1, prompt: PromptSpec | None = None, **more: Any
+    server: ChatServer, folder: Path, rows: int = 1, prompt: PromptSpec | None = None, **more: Any
 ) -> list[dict[str, Any]]:
     """Predictions of a whole generation job against the server."""
     examples = [Example(str(i), "cars", f"How many cars{'?' * i}", DDL, "", setup=ROWS) for i in range(rows)]
@@ -100,7 +56,7 @@ def ask(
 
 
 def test_a_chat_goes_as_messages_with_the_key_of_the_environment(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY, "secret")
     [row] = ask(server, tmp_path)
@@ -116,21 +72,21 @@ def test_a_chat_goes_as_messages_with_the_key_of_the_environment(
     assert "secret" not in (tmp_path / "job.json").read_text()
 
 
-def test_a_text_format_goes_as_it_is(server: Server, tmp_path: Path) -> None:
+def test_a_text_format_goes_as_it_is(server: ChatServer, tmp_path: Path) -> None:
     ask(server, tmp_path, prompt=PromptSpec(format="plain"))
     [request] = server.requests
     assert (request["path"], request["key"]) == ("/v1/completions", None)
     assert request["prompt"] == "cars(id, name)\n\nQuestion: How many cars\nSQL:\n"
 
 
-def test_what_may_pass_is_tried_again(server: Server, tmp_path: Path) -> None:
+def test_what_may_pass_is_tried_again(server: ChatServer, tmp_path: Path) -> None:
     replies = [(503, "starting", {}), (429, "{}", {"retry-after": "0.01"}), (500, "", {}), "SELECT 2"]
     server.reply = lambda request: replies.pop(0)
     assert ask(server, tmp_path)[0]["prediction"] == "SELECT 2"
     assert len(server.requests) == 4
 
 
-def test_questions_are_in_flight_together_and_never_more_than_allowed(server: Server, tmp_path: Path) -> None:
+def test_questions_are_in_flight_together_and_never_more_than_allowed(server: ChatServer, tmp_path: Path) -> None:
     def reply(request: dict[str, Any]) -> str:
         time.sleep(0.05)
         return request["messages"][1]["content"].rpartition("\n")[2]
@@ -154,7 +110,7 @@ def test_questions_are_in_flight_together_and_never_more_than_allowed(server: Se
     ],
 )
 def test_what_does_not_pass_is_one_clear_line(
-    server: Server, tmp_path: Path, reply: Any, error: type[Exception], told: str
+    server: ChatServer, tmp_path: Path, reply: Any, error: type[Exception], told: str
 ) -> None:
     server.reply = lambda request: reply
     with pytest.raises(error, match=told) as caught:
@@ -163,14 +119,15 @@ def test_what_does_not_pass_is_one_clear_line(
     assert len(server.requests) == (2 if reply[0] == 500 else 1)
 
 
-def test_a_server_that_is_gone_is_one_clear_line(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_is_one_clear_line(server: ChatServer, tmp_path: Path) -> None:
     server.http.server_close()
     with pytest.raises(NightshiftError, match=r"/chat/completions: .* \(2 tries\)"):
         ask(server, tmp_path, tries=2)
 
 
-def test_answers_so_far_are_kept_when_the_server_fails(server: Server, tmp_path: Path) -> None:
-    server.reply = lambda request: "SELECT 1" if len(server.requests) <= 3 else (400, "no more", {})
+def test_answers_so_far_are_kept_when_the_server_fails(server: ChatServer, tmp_path: Path) -> None:
+    # The longest question goes first: three are answered before one is refused.
+    server.reply = lambda request: "SELECT 1" if str(request["messages"]).count("?") >= 3 else (400, "no more", {})
     with pytest.raises(UserError, match="no more"):
         ask(server, tmp_path, rows=6, concurrency=2)
     kept = len(partial_of(tmp_path / "p.jsonl").read_text().splitlines())
@@ -188,7 +145,7 @@ def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
         EndpointSpec(url=url, model="m")
 
 
-def test_an_answer_that_does_not_run_is_corrected_with_what_the_database_said(server: Server, tmp_path: Path) -> None:
+def test_an_answer_that_does_not_run_is_corrected_with_the_databases_words(server: ChatServer, tmp_path: Path) -> None:
     def reply(request: dict[str, Any]) -> str:
         asked = request["messages"][1]["content"]
         if "This query does not run: SELECT age FROM cars" in asked:
@@ -203,7 +160,7 @@ def test_an_answer_that_does_not_run_is_corrected_with_what_the_database_said(se
     assert asked.startswith("cars(id, name)\n\nHow many cars\n")
 
 
-def test_corrections_end_after_their_number_and_with_one_who_repeats_himself(server: Server, tmp_path: Path) -> None:
+def test_corrections_end_by_number_and_with_one_who_repeats_himself(server: ChatServer, tmp_path: Path) -> None:
     server.reply = lambda request: f"SELECT wrong{len(server.requests)} FROM cars"
     (tmp_path / "a").mkdir()
     assert ask(server, tmp_path / "a", corrections=3)[0]["tries"] == 4
@@ -215,14 +172,14 @@ def test_corrections_end_after_their_number_and_with_one_who_repeats_himself(ser
 
 
 @pytest.mark.parametrize("answer", ["SELECT 'wrong, but it runs'", "DELETE FROM cars", "SELECT name FROM cars WHERE 0"])
-def test_what_runs_or_may_be_meant_is_not_corrected(server: Server, tmp_path: Path, answer: str) -> None:
+def test_what_runs_or_may_be_meant_is_not_corrected(server: ChatServer, tmp_path: Path, answer: str) -> None:
     """No verdict reaches the model: only that a query cannot run is told."""
     server.reply = lambda request: answer
     assert ask(server, tmp_path, corrections=3)[0]["tries"] == 1
     assert len(server.requests) == 1
 
 
-def test_examples_are_shown_as_turns_and_counted(server: Server, tmp_path: Path) -> None:
+def test_examples_are_shown_as_turns_and_counted(server: ChatServer, tmp_path: Path) -> None:
     train = [Example("x", "a", "How many songs?", "CREATE TABLE song (title TEXT)", "SELECT count(*) FROM song")]
     write_examples(tmp_path / "shown.jsonl", train)
     [row] = ask(server, tmp_path, shots=2, demonstrations=str(tmp_path / "shown.jsonl"))
@@ -235,7 +192,7 @@ def test_examples_are_shown_as_turns_and_counted(server: Server, tmp_path: Path)
     ]
 
 
-def test_shots_that_never_fit_are_an_error_and_not_left_out_in_silence(server: Server, tmp_path: Path) -> None:
+def test_shots_that_never_fit_are_an_error_and_not_left_out_in_silence(server: ChatServer, tmp_path: Path) -> None:
     train = [Example("x", "a", "How many? " * 200, "CREATE TABLE song (title TEXT)", "SELECT count(*) FROM song")]
     write_examples(tmp_path / "shown.jsonl", train)
     with pytest.raises(UserError, match=r"raise prompt\.max_tokens"):
