@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from infra.errors import first_line
 from infra.hashing import code_version, fingerprint
 from infra.progress import emit
 from infra.refs import Ref
@@ -174,15 +175,22 @@ class Unfinished:
                 self._store.fetch(self._key(file), file)
 
     def save(self) -> None:
-        """Copy what has grown, if it is time."""
+        """Copy what has grown, if it is time; a copy that fails is told of and tried again, it ends no run."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + SAVE_SECONDS
         for file in self._files:
-            content = file.read_bytes() if file.is_file() else b""
+            try:
+                content = file.read_bytes()
+            except FileNotFoundError:  # not begun yet, or finished
+                continue
             if len(content) > self._saved.get(file, 0):
-                self._store.write(self._key(file), content)
-                self._saved[file] = len(content)
+                try:
+                    self._store.write(self._key(file), content)
+                except Exception as error:  # whatever a store or its network can raise
+                    emit("answer: keeping", f"unfinished answers were not copied to the store: {first_line(error)}")
+                else:
+                    self._saved[file] = len(content)
 
     def forget(self) -> None:
         """The answers are finished: drop the copies."""

@@ -209,7 +209,11 @@ def test_unfinished_answers_travel_by_the_store(tmp_path: Path, monkeypatch: pyt
         output.parent.mkdir()
     with KeptAnswers(here) as kept:
         kept.add([Answer("a", "SELECT 1")])
-    answers.Unfinished(store, [here]).save()
+    unfinished = answers.Unfinished(store, [here, tmp_path / "not-begun.jsonl"])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "write", lambda *_: 1 / 0)
+        unfinished.save()  # a store that is away for a moment ends no run
+    unfinished.save()
     elsewhere = answers.Unfinished(store, [there])
     elsewhere.fetch()
     with KeptAnswers(there) as kept:
