@@ -85,8 +85,8 @@ def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> 
 
 
 def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    place = Place(tmp_path, rows=12)
-    small = ("--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=40")
+    place = Place(tmp_path, rows=24)
+    small = ("--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100")
     victim = place.start(*TINY, "--data", "rows.jsonl", *small)
     deadline = time.monotonic() + 240
     pattern = ".nightshift/work/evaluate/*/*.partial.jsonl"
@@ -101,13 +101,13 @@ def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path) -> 
         fcntl.flock(handle, fcntl.LOCK_EX)  # held by the generation process, which ends when its parent is gone
     # The answers are marked: whoever asks again would lose the mark.
     lines = [json.loads(line) for line in partial.read_text().splitlines()]
-    assert len(lines) < 12
+    assert len(lines) < 24
     partial.write_text("".join(json.dumps(line | {"prediction": "SELECT 2 -- kept"}) + "\n" for line in lines))
     code, card, err = place.run(*TINY, "--data", "rows.jsonl", *small, "--json", "-")
     assert code == 0, err
     kept = {e["id"] for e in card["examples"] if e["prediction"] == "SELECT 2 -- kept"}
     assert kept >= {line["id"] for line in lines[:4]}
-    assert card["n"] == 12
+    assert card["n"] == 24
 
 
 def test_a_server_is_asked_instead_of_a_model(place: Place) -> None:

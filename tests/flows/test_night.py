@@ -285,7 +285,9 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
 @pytest.mark.night
 def test_killed_while_a_model_answers(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=64"]
+    # Enough questions for the kill to land between two parts of the answers.
+    slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100"]
+    slow += ["--set", "evaluation.max_samples=null"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     victim = subprocess.Popen([*NIGHTSHIFT, *RETRAIN, *slow], cwd=tmp_path, env=place.environment, **silent)
     pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
@@ -300,7 +302,7 @@ def test_killed_while_a_model_answers(tmp_path: Path) -> None:
     [partial] = tmp_path.glob(pattern)
     # The answers are marked: whoever asks again would lose the mark.
     lines = [json.loads(line) for line in partial.read_text().splitlines()]
-    assert 0 < len(lines) < 12
+    assert 0 < len(lines) < 24
     partial.write_text("".join(json.dumps(line | {"prediction": "SELECT 1 -- kept"}) + "\n" for line in lines))
     code, outcome, err = place.run(*RETRAIN, *slow)
     assert code == 0, err
