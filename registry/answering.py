@@ -6,8 +6,9 @@ adapter is an error: the base model never answers in its place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -30,7 +31,7 @@ from tasks.sql.extraction import extract_sql
 
 ADAPTER = "adapter"
 _CHECK = Limits(seconds=1.0, rows=1000, memory_mb=512)
-_VALUES_SECONDS = 30.0  # after so long sample values are read again
+_VALUES_SECONDS = 30.0  # after so long `look` reads sample values again
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,21 @@ class Answerer:
         """The text the model is given; raises UserError when the schema is unreadable or does not fit."""
         return self._prompter.render(self._shown(ask), ask.question, ask.evidence)
 
-    def _shown(self, ask: Ask) -> str:
+    def look(self, ask: Ask) -> None:
+        """Read the sample values that `ask` is shown with, again when they are old; for any thread.
+
+        Ahead of `answer`, so that a slow database does not keep others waiting; what is wrong with it, `answer` says.
+        """
+        with suppress(UserError):
+            self._shown(ask, _VALUES_SECONDS)
+
+    def _shown(self, ask: Ask, oldest: float = math.inf) -> str:
         """The schema as the adapter was taught to see it: with sample values of the database where it was so."""
         most, database = self._prompter.spec.sample_values, ask.database
         if not most or database is None:
             return ask.schema
         read, schema, shown = self._sampled.get(database, (0.0, "", ""))
-        if schema != ask.schema or monotonic() - read > _VALUES_SECONDS:
+        if schema != ask.schema or monotonic() - read > oldest:
             shown = schema_with_values(ask.schema, lambda sql: database.run(sql, VALUE_LIMITS), most)
             self._sampled[database] = (monotonic(), ask.schema, shown)
         return shown

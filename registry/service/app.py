@@ -92,6 +92,8 @@ def create_app(engine: Engine, databases: Databases, feedback: Store, access: Ac
             Ask(request.question.strip(), schema, request.evidence, database)
             for request, (database, schema) in zip(requests, opened, strict=True)
         ]
+        # Here, not on the engine's one thread: a slow database keeps no other waiting.
+        await asyncio.to_thread(lambda: [engine.served.answerer.look(ask) for ask in asks])
         given = await asyncio.wrap_future(engine.submit(asks))
 
         def finish() -> list[Answer]:

@@ -15,6 +15,7 @@ import pytest
 
 from infra import tracking
 from infra.settings import Settings
+from registry import answering
 from registry.answering import Answerer, Ask, why_invalid
 from registry.answers import KEPT_FILES, judged, recall, remember
 from registry.download import AdapterChanged, download_adapter, download_release
@@ -124,7 +125,7 @@ def test_production_is_loaded_whole_or_not_at_all(promoted):
         load_production(promoted.settings, promoted.name)
 
 
-def test_an_adapter_taught_with_sample_values_is_asked_with_them(adapters, tiny_model, tmp_path):
+def test_an_adapter_taught_with_sample_values_is_asked_with_them(adapters, tiny_model, tmp_path, monkeypatch):
     adapter = tmp_path / "adapter"
     shutil.copytree(adapters[0], adapter)
     spec = PromptSpec(max_tokens=1200, sample_values=2)
@@ -134,10 +135,23 @@ def test_an_adapter_taught_with_sample_values_is_asked_with_them(adapters, tiny_
     connection.close()
     answerer = Answerer(tiny_model, adapter, make_manifest(adapter, f"path:{tiny_model}", 6))
     database = SqliteFile(tmp_path / "cars.sqlite")
-    asked = answerer.prompt(Ask("How many?", database.schema(), database=database))
+    ask = Ask("How many?", database.schema(), database=database)
+    asked = answerer.prompt(ask)
     assert "cars(id [1, 2], name ['Opel', 'Fiat'])" in asked
     [taught] = add_values([Example("a", "cars", "How many?", DDL, "", database=str(database.path))], 2)
     assert asked == Prompter(spec, load_tokenizer(tiny_model)).render(taught.schema, "How many?")
+    # Values are read once, again when someone looks and they are old; a database that has gone is told by `answer`.
+    connection = sqlite3.connect(database.path)
+    connection.execute("INSERT INTO cars VALUES (5, 'Seat'), (6, 'Seat'), (7, 'Seat')")
+    connection.commit()
+    connection.close()
+    answerer.look(ask)
+    assert answerer.prompt(ask) == asked
+    monkeypatch.setattr(answering, "_VALUES_SECONDS", 0.0)
+    answerer.look(ask)
+    assert "name ['Seat', 'Opel']" in answerer.prompt(ask)
+    database.path.unlink()
+    answerer.look(ask)
     # A pasted script has the rows that it inserts, a schema alone none.
     script = Script(DDL, "INSERT INTO cars VALUES (7, 'Fiat');")
     assert "cars(id [7], name ['Fiat'])" in answerer.prompt(Ask("How many?", DDL, database=script))

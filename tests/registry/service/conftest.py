@@ -36,9 +36,12 @@ class Writer:
     manifest = MANIFEST
 
     def __init__(self, version):
-        self.version, self.batches, self.databases = version, [], []
+        self.version, self.batches, self.databases, self.looked = version, [], [], []
         self.gate = threading.Event()
         self.gate.set()
+
+    def look(self, ask):
+        self.looked.append(ask.database)
 
     def answer(self, asks, batch_size=32):
         self.gate.wait(10)

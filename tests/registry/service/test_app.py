@@ -45,6 +45,7 @@ def test_a_database_by_name_and_a_pasted_schema(world, cars):
     # The model may look at the values of either.
     named, pasted = world.writers["1"].databases
     assert named is cars
+    assert world.writers["1"].looked == [named, pasted]
     assert pasted.setup == "INSERT INTO cars VALUES (1, 'Fiat'), (2, NULL);"
 
 
