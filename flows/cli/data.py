@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     data: Annotated[str, typer.Argument(help="File, glob, folder or s3:// url: .jsonl, .json, .csv, .parquet.")],
-    recipe: Annotated[str | None, typer.Option(help="Recipe whose validation settings apply.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe whose validation applies, and whose field map where DATA is its source.")
+    ] = None,
     docs: Annotated[Path | None, typer.Option(help="Folder for Great Expectations' Data Docs.")] = None,
     quarantine: Annotated[
         Path | None, typer.Option(help="File for the rejected rows: reasons and the original row, as JSON Lines.")
@@ -27,7 +30,7 @@ def validate(
 
     Exit code 1 when the contract is broken.
 
-    Example: nightshift validate questions.jsonl --docs docs --json
+    Example: nightshift validate questions.jsonl --recipe orders.yaml --docs docs
     """
     from flows.cli.files import counter_of
     from flows.recipe import load_recipe
@@ -37,7 +40,8 @@ def validate(
 
     chosen = load_recipe(recipe) if recipe else None
     spec = chosen.validation if chosen else ValidationSpec()
-    source = FileSource(path=data)
+    files = [s for s in chosen.data.sources if isinstance(s, FileSource)] if chosen else []
+    source = next((s for s in files if normpath(s.path) == normpath(data)), FileSource(path=data))
     source_files(source)
     examples, bad = read_sources([source])
     from validation.quarantine import quarantine_table, write_quarantine

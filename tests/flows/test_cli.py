@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ANSWERS = ("evaluate", "compare")
 STACK = ("up", "down", "webhook")
@@ -136,3 +137,17 @@ main.main()
     assert done.stderr.strip() == "nightshift: this night is already running"
     outcome = json.loads(done.stdout)
     assert (outcome["outcome"], outcome["reason"]) == ("failed", "this night is already running")
+
+
+def test_validate_reads_a_recipes_source_by_its_field_map(tmp_path: Path) -> None:
+    row = {"ask": "How many cars?", "schema": "CREATE TABLE cars (id INTEGER)", "answer": "SELECT count(*) FROM cars"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    tiny = Path(__file__).parents[2] / "flows" / "recipes" / "tiny.yaml"
+    content = yaml.safe_load(tiny.read_text())
+    content["data"]["sources"] = [
+        {"kind": "file", "path": "rows.jsonl", "fields": {"question": "ask", "sql": "answer"}}
+    ]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    done = run("validate", "./rows.jsonl", "--recipe", "mine.yaml", "--json", cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["kept"] == 1
