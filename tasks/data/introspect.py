@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from infra.errors import UserError
-from tasks.sql.connection import connect
+from tasks.sql.connection import open_live
 from tasks.sql.executor import Limits, run_query
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z_]*( [A-Za-z][A-Za-z_]*)*(\(\d+(, ?\d+)?\))?")
@@ -164,15 +164,11 @@ class SqliteReader:
         if not path.is_file():
             raise UserError(f"no database file at {path}: check the path")
         self.name, self.limits = path.stem, limits
-        # `immutable` takes no lock and leaves no file behind; while an application has changes in its write-ahead log
-        # they must be read too, and SQLite then needs the log's index beside the file.
-        wal = path.with_name(path.name + "-wal")
-        mode = "mode=ro" if wal.is_file() and wal.stat().st_size else "mode=ro&immutable=1"
         try:
-            self.connection = connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+            self.connection = open_live(path)
             self.connection.text_factory = lambda value: value.decode("utf-8", "replace")
             self.found = self._tables()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise UserError(f"{path} cannot be read as a SQLite database: {error}") from None
 
     def tables(self) -> tuple[TableFacts, ...]:

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tasks.sql.outline import Condition, Outline, Output, outline_of
+from tasks.sql.outline import outline_of
+from tasks.sql.outline_parts import Condition, Outline, Output
 
 # What each fault means, the most telling first.
 FAULTS: dict[str, str] = {

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable
 
-from tasks.sql.outline import Condition, Outline, outline_of
+from tasks.sql.outline import outline_of
+from tasks.sql.outline_parts import Condition, Outline
 
 
 def spider_exact_match(

@@ -52,10 +52,10 @@ def catalogue_of(schema: str, dialect: str = "sqlite", database: str | None = No
         links: list[tuple[str, str, str, str | None]] = []
         with contextlib.suppress(sqlite3.Error):  # a foreign key to a table that is not there
             links = connection.execute(_LINKS).fetchall()
-        keys = dict(connection.execute(_KEYS).fetchall())
+        keys = {table.lower(): column for table, column in connection.execute(_KEYS).fetchall()}
     pairs = []
     for table, column, other, target in links:
-        target = target or keys.get(other)  # REFERENCES t alone means its primary key
+        target = target or keys.get(other.lower())  # REFERENCES t alone means its primary key
         if target:
             pairs.append((f"{table}.{column}".lower(), f"{other}.{target}".lower()))
     return Catalogue(

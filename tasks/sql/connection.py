@@ -96,6 +96,19 @@ def _open_file(path: Path) -> Sealed:
     return seal(connection)
 
 
+def open_live(path: Path) -> Sealed:
+    """An unguarded connection to a user's SQLite file that sees what others commit; `open_database` takes test data.
+
+    Nothing is written, not even beside the file: one in WAL mode whose log is missing or empty is opened as immutable,
+    because reading would make a log. Raises sqlite3.Error or OSError when it cannot be opened.
+    """
+    with path.open("rb") as handle:
+        logged = handle.read(20)[18:19] == b"\x02"  # https://www.sqlite.org/fileformat2.html, section 1.3
+    log = path.with_name(f"{path.name}-wal")
+    quiet = logged and not (log.is_file() and log.stat().st_size)
+    return connect(f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}", uri=True)
+
+
 def clone(connection: Sealed) -> Sealed:
     """A throw-away copy in memory of a database opened by `open_database`, which a statement may then change."""
     copy = connect(":memory:")

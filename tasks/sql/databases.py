@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from tasks.sql.connection import Sealed, connect, seal
+from tasks.sql.connection import Sealed, open_live, seal
 from tasks.sql.executor import DEFAULT_LIMITS, Execution, Limits, open_database, run_query
 from tasks.sql.guard import read_only
 from tasks.sql.introspection import database_schema
@@ -62,15 +62,8 @@ class SqliteFile(Database):
             return _plan(connection, sql)
 
     def _open(self) -> Sealed:
-        """A connection that sees what others commit; `open_database` takes files as they lie, as test data do.
-
-        A file in WAL mode without its log is opened as immutable: nobody writes to it, and reading would make a log.
-        """
         try:
-            with self.path.open("rb") as handle:
-                logged = handle.read(20)[18:19] == b"\x02"  # https://www.sqlite.org/fileformat2.html, section 1.3
-            quiet = logged and not self.path.with_name(f"{self.path.name}-wal").exists()
-            return seal(connect(f"{self.path.resolve().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}", uri=True))
+            return seal(open_live(self.path))
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"{self.path} cannot be read as a SQLite database: {error}") from None
 

@@ -13,9 +13,10 @@ from tasks.sql.parse import parse
 from tasks.sql.tokens import TOKEN
 
 # What a statement starts with; stricter than one word, so that "With the table above" and "Create a list" are prose.
+# Comments are taken whole and never given back: a row of them could be divided in more ways than could ever be tried.
 _START = re.compile(
     r"""\b(?: SELECT\b
-      | WITH(?:\s|--[^\n]*\n|/\*.*?\*/)+(?:RECURSIVE\s+)?[\w"`\[\]]+\s*(?:\([^()]*\)\s*)?
+      | WITH(?>\s|--[^\n]*\n|/\*.{0,1000}?\*/)++(?:RECURSIVE\s+)?[\w"`\[\]]+\s*(?:\([^()]*\)\s*)?
         AS\s*(?:(?:NOT\s+)?MATERIALIZED\s*)?\(
       | INSERT\s+(?:OR\s+\w+\s+)?INTO\b
       | REPLACE\s+INTO\b

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from infra.errors import UserError
+from tasks.sql.connection import open_live
 
 
 def database_schema(path: Path) -> str:
@@ -14,14 +16,12 @@ def database_schema(path: Path) -> str:
     Raises UserError when the file is no SQLite database or holds no table.
     """
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        with closing(open_live(path)) as connection:
             found = connection.execute(
-                "SELECT sql FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+                "SELECT sql FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL "
+                "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
             ).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
+    except (OSError, sqlite3.Error) as error:
         raise UserError(f"{path} cannot be read as a SQLite database: {error}") from None
     if not found:
         raise UserError(f"{path} holds no table")

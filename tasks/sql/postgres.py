@@ -11,8 +11,10 @@ Limits: SQLite's dialect is translated by sqlglot; what it cannot translate fail
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import lru_cache
 from typing import Any
 
 from sqlglot import exp
@@ -167,7 +169,7 @@ class Postgres(Database):
                             return over("timeout", f"no result within {limits.seconds:g} s")
                     columns = tuple(column[0] for column in cursor.description or ())
             except psycopg2.Error as error:
-                message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                message = first_line(error)
                 status = STATUS.get(error.pgcode or "", "sql_error")
                 return over(status, f"no result within {limits.seconds:g} s" if status == "timeout" else message)
             finally:
@@ -193,9 +195,18 @@ class Postgres(Database):
 
 
 def _quoted(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and _is_free(name):
         return name
     return '"' + name.replace('"', '""') + '"'
+
+
+@lru_cache(maxsize=4096)
+def _is_free(name: str) -> bool:
+    """Whether SQLite takes the name without quotes; it knows best which of its keywords may be names."""
+    with closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error):
+        connection.execute(f"CREATE TABLE {name} ({name} INTEGER)")
+        return True
+    return False
 
 
 def _type(kind: Any) -> str:

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from tasks.sql.engine import Engine, plain
 from tasks.sql.executor import refusal
 from tasks.sql.guard import Status
@@ -115,8 +115,7 @@ class PostgresEngine(Engine):
         try:
             return self._psycopg2.connect(self._url, connect_timeout=_CONNECT_SECONDS, application_name="nightshift")
         except self._psycopg2.Error as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise UserError(f"the PostgreSQL database cannot be reached: {reason}") from None
+            raise UserError(f"the PostgreSQL database cannot be reached: {first_line(error)}") from None
 
 
 def _refused_function(sql: str) -> tuple[Status, str] | None:
@@ -129,7 +128,7 @@ def _refused_function(sql: str) -> tuple[Status, str] | None:
 
 
 def _failure(error: Exception) -> tuple[Status, str]:
-    message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    message = first_line(error)
     if "multi-query plan" in message:
         return "multiple_statements", "more than one statement"
     if "query as cursor" in message or "is not implemented" in message or "EXECUTE of" in message:

@@ -37,6 +37,8 @@ def read_state(connection: Sealed, limits: Limits) -> State:
     """The whole state of a database; a table may have a hundred times `limits.rows`. Raises OverflowError beyond."""
     wide = limits.model_copy(update={"rows": limits.rows * 100})
     listed = run_query(connection, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name", wide)
+    if listed.status != "ok":  # or two databases that nobody could read would be the same
+        raise OverflowError(f"what the database holds cannot be listed: {listed.message}")
     tables, views, objects = {}, {}, {}
     for kind, name, table, sql in listed.rows:
         if name.lower().startswith("sqlite_"):

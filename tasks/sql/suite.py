@@ -25,6 +25,7 @@ _ROWS = 1000  # rows of one table that are changed
 _BYTES = 200 << 20  # memory the variants of one database may take together
 _KEEP, _NEAR, _NULL = 0.55, 0.25, 0.05  # of the values: as they are, moved by one, made NULL; the others change places
 _DELETED, _DOUBLED = 0.15, 0.1  # of the rows
+_LARGEST = 2**63 - 1  # the largest integer that SQLite has
 
 
 def variants(connection: Sealed, count: int) -> list[Sealed]:
@@ -68,7 +69,7 @@ def _fuzz(copy: Sealed, table: str, dice: random.Random) -> None:
     rows = dice.sample(rows, _ROWS) if len(rows) > _ROWS else rows
     for position, (_, name, _, not_null, _, key) in enumerate(columns, start=1):
         values = [row[position] for row in rows]
-        domain = [value for value in values if value is not None]
+        domain = [value for value in values if value is not None and _writable(value)]
         if key or not domain:
             continue
         may_move = name.lower() not in references
@@ -90,7 +91,7 @@ def _mend(copy: Sealed, table: str, dice: random.Random) -> None:
         known = f"SELECT {_quoted(target)} FROM {_quoted(parent)} WHERE {_quoted(target)} IS NOT NULL"
         orphans = f"{_quoted(column)} IS NOT NULL AND {_quoted(column)} NOT IN ({known})"
         with suppress(sqlite3.Error):  # schemas name parents that do not exist
-            there = [row[0] for row in copy.execute(f"{known} ORDER BY 1 LIMIT {_ROWS}")]
+            there = [row[0] for row in copy.execute(f"{known} ORDER BY 1 LIMIT {_ROWS}") if _writable(row[0])]
             lost = copy.execute(f"SELECT rowid FROM {quoted} WHERE {orphans} ORDER BY rowid").fetchall()
             if there:
                 pairs = [(dice.choice(there), row[0]) for row in lost]
@@ -114,11 +115,21 @@ def _value(value: Any, domain: list[Any], nullable: bool, may_move: bool, dice: 
     chance = dice.random()
     if chance < _KEEP:
         return value
-    if chance < _KEEP + _NEAR and may_move and isinstance(value, (int, float)):
+    if chance < _KEEP + _NEAR and may_move and isinstance(value, (int, float)) and abs(value) < _LARGEST:
         return value + dice.choice((-1, 1))
     if chance > 1 - _NULL and nullable:
         return None
     return dice.choice(domain)
+
+
+def _writable(value: Any) -> bool:
+    """Whether the value can be bound: text that is no UTF-8 can be read, and not be written again as text."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 def _quoted(name: str) -> str:

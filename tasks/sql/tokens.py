@@ -1,7 +1,8 @@
 """A small SQL lexer: enough to tell strings and comments from code.
 
 Limits: it knows no grammar. It exists because half a sentence of prose, a chat token or a broken query must be cut
-without a parser agreeing first; everything that needs structure goes through `tasks.sql.parse`.
+without a parser agreeing first; everything that needs structure goes through `tasks.sql.parse`. A name in brackets has
+256 characters at most: each of a thousand brackets that never close would otherwise be followed to the end of the text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ TOKEN = re.compile(
     r"""(?P<space>\s+)
       | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
       | (?P<string>'[^']*(?:''[^']*)*')
-      | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`]*`|\[[^\]\n]*\])
+      | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`]*`|\[[^\]\n]{0,256}\])
       | (?P<word>[^\W\d]\w*)
       | (?P<number>\d[\w.]*)
       | (?P<symbol>.)""",
@@ -36,8 +37,8 @@ def first_keyword(sql: str) -> str:
 
 _ORDER = re.compile(r"\border\b", re.IGNORECASE)
 _DEPTH = re.compile(
-    r"""'[^']*' | "[^"]*" | `[^`]*` | \[[^\]\n]*\] | --[^\n]* | /\*.*?(?:\*/|\Z)
-      | (?P<open>\() | (?P<close>\)) | (?P<order>\border(?:\s|--[^\n]*|/\*.*?\*/)+by\b)""",
+    r"""'[^']*' | "[^"]*" | `[^`]*` | \[[^\]\n]{0,256}\] | --[^\n]* | /\*.*?(?:\*/|\Z)
+      | (?P<open>\() | (?P<close>\)) | (?P<order>\border(?>\s|--[^\n]*\n|/\*.*?\*/)++by\b)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 

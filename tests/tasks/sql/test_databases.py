@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -11,6 +12,7 @@ from tasks.data.schema import parse_schema, split_values
 from tasks.data.values import schema_with_values
 from tasks.sql.databases import Script, connect_database, plain_rows
 from tasks.sql.executor import Limits
+from tasks.sql.postgres import _quoted
 
 DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT)"
 
@@ -52,6 +54,29 @@ def test_a_database_in_use_is_read_as_it_is_now(tmp_path):
     assert database.run("SELECT count(*) FROM cars").rows == [(2,)]
     assert [p.name for p in tmp_path.iterdir()] == ["live.sqlite"]
     assert database.run("DELETE FROM cars").status == "forbidden"
+
+
+def test_a_file_with_a_log_is_read_where_nothing_may_be_written(tmp_path):
+    path = tmp_path / "closed.sqlite"
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.executescript(f"{DDL}; CREATE TABLE sqliteworld (a)")
+    path.with_name("closed.sqlite-wal").touch()  # left empty by whoever copied the folder
+    tmp_path.chmod(0o555)
+    try:
+        database = connect_database(str(path))
+        assert [table.name for table in parse_schema(database.schema()).tables] == ["cars", "sqliteworld"]
+        assert database.run("SELECT count(*) FROM cars").rows == [(0,)]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["closed.sqlite", "closed.sqlite-wal"]
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("order", '"order"'), ("a b", '"a b"'), ("name", "name"), ("key", "key")]
+)
+def test_names_of_postgresql_are_written_so_that_sqlite_reads_them(name, written):
+    assert _quoted(name) == written
 
 
 def test_a_script_is_a_database_of_its_own():

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.sql.extraction import extract_sql
+from tasks.sql.tokens import order_matters, tokens
 
 CLEAN = [
     "SELECT a FROM t",
@@ -85,3 +86,19 @@ def test_never_raises_and_is_stable(text: str, wrapper: str) -> None:
     assert isinstance(once, str)
     if text in CLEAN:
         assert extract_sql(once) == once == text
+
+
+@pytest.mark.parametrize("text", ["so WITH " + "/**/" * 60 + "!", "so WITH " + "-- a\n" * 60 + "!", "WITH/*" * 20_000])
+def test_text_made_for_backtracking_is_read_in_time(text: str) -> None:
+    assert extract_sql(text) == text.strip()  # or the suite never ends
+
+
+def test_comments_between_order_and_by_are_followed_and_never_divided_in_every_way() -> None:
+    assert order_matters("SELECT a FROM t ORDER /* of */ -- rows\n BY a")
+    assert not order_matters("SELECT a FROM t ORDER" + " --" * 60)  # or the suite never ends
+    assert not order_matters("SELECT a FROM t ORDER" + "/**/" * 60)
+
+
+def test_brackets_that_never_close_are_lexed_in_time() -> None:
+    assert sum(1 for _ in tokens("[" * 100_000)) == 100_000  # or the suite takes minutes
+    assert [token.group() for token in tokens("SELECT [a b]]")] == ["SELECT", "[a b]", "]"]

@@ -114,3 +114,20 @@ def test_spider_gold_stays_right_on_its_suite(spider_jobs: list[Job]) -> None:
     assert len(found) > 140
     assert all(one.execution_match for one in found)
     assert sum(one.suite_databases == 4 for one in found) > 0.9 * len(found)
+
+
+def test_values_at_the_edge_of_what_sqlite_holds_are_fuzzed_too() -> None:
+    """The largest integers, and text that is no UTF-8: both can be read, and one more or the same text not written."""
+    rows = ", ".join(f"({i}, {2**63 - 1}, -{2**63 - 1}, CAST(X'E9' AS TEXT), {i % 7})" for i in range(60))
+    schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, big INTEGER, small INTEGER, latin TEXT, n INTEGER);"
+    schema += "CREATE TABLE p (k TEXT PRIMARY KEY); CREATE TABLE c (k TEXT REFERENCES p);"
+    setup = f"INSERT INTO t VALUES {rows}; INSERT INTO p VALUES (CAST(X'E9' AS TEXT));"
+    setup += "INSERT INTO c VALUES (CAST(X'E9' AS TEXT)), ('gone');"
+    session = JudgeSession(settings=Settings(suite=8))
+    same = session.judge(
+        Job("1", "SELECT big, latin FROM t WHERE n > 3", "SELECT big, latin FROM t WHERE n >= 4", schema, setup)
+    )
+    other = session.judge(Job("2", "SELECT id FROM t WHERE n > 3", "SELECT id FROM t WHERE id % 7 > 3", schema, setup))
+    session.close()
+    assert (same.execution_match, same.suite_match, same.suite_databases) == (True, True, 8)
+    assert (other.execution_match, other.suite_match) == (False, False)
