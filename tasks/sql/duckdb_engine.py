@@ -1,7 +1,7 @@
 """DuckDB databases: a file opened read-only, or a script built in memory.
 
 What stops what: DuckDB's own parser must see exactly one SELECT; the transaction is read-only; files, the network and
-extensions are shut off and the configuration is locked before any text from outside runs; memory is capped; a timer
+extensions are shut off and the configuration is locked before any text from outside runs; memory is capped; a thread
 interrupts at the deadline; rows, values and bytes are capped while fetching.
 
 Limits: a step that DuckDB does not interrupt ends with its worker process.
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from infra.errors import UserError, first_line
 from tasks.sql.engine import Engine, plain
 from tasks.sql.executor import refusal
 from tasks.sql.guard import Status
-from tasks.sql.limits import Counter, Execution, Limits, Stopwatch, TooMuch
+from tasks.sql.limits import STRETCH, Counter, Execution, Limits, Stopwatch, TooMuch
 
 _BATCH = 64
 
@@ -126,12 +127,33 @@ class DuckdbEngine(Engine):
         finally:
             self._connection.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def _deadline(self, limits: Limits) -> Iterator[None]:
-        timer = threading.Timer(limits.seconds, self._connection.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _deadline(self, limits: Limits) -> contextlib.AbstractContextManager[None]:
+        return alarm(limits, self._connection.interrupt)
+
+
+@contextlib.contextmanager
+def alarm(limits: Limits, interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` from another thread when the block has not ended by its deadline, and never once it has.
+
+    As for SQLite (`tasks.sql.limits.Watch`) the deadline moves, tenfold at most, while the process has had less than
+    half of that time: a verdict must not depend on what else runs.
+    """
+    over = threading.Event()
+    began, used = time.monotonic(), time.process_time()
+
+    def watch() -> None:
+        wait = limits.seconds
+        while not over.wait(wait):
+            late = time.monotonic() - began >= STRETCH * limits.seconds
+            if late or time.process_time() - used >= limits.seconds / 2:
+                interrupt()
+                return
+            wait = limits.seconds / 4
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import UserError
+from tasks.sql.duckdb_engine import alarm
 from tasks.sql.engine import Engine, SqliteEngine, open_engine, plain
 from tasks.sql.judge import Job, judge, judge_many
 from tasks.sql.limits import DEFAULT_LIMITS, Limits
@@ -204,3 +206,18 @@ def test_sqlite_is_the_engine_of_everything_else() -> None:
     engine: Engine = open_engine(None, SCHEMA, SETUP, "mysql", DEFAULT_LIMITS)
     assert isinstance(engine, SqliteEngine)
     engine.close()
+
+
+def test_a_deadline_is_of_the_statement_and_not_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = threading.Event()
+    monkeypatch.setattr("tasks.sql.duckdb_engine.time.process_time", lambda: 0.0)  # the machine gives it no time
+    with alarm(Limits(seconds=0.5), called.set):
+        assert not called.wait(0.8)
+    assert not called.wait(0.2), "the block has ended"
+    with alarm(Limits(seconds=0.02), called.set):
+        assert called.wait(60), "tenfold at most"
+    called.clear()
+    monkeypatch.undo()
+    with alarm(Limits(seconds=0.02), called.set):
+        while not called.is_set():  # it has its time, and uses it
+            pass
