@@ -35,10 +35,11 @@ SCHEMA = "CREATE TABLE cars (id INTEGER, name TEXT); INSERT INTO cars VALUES (1,
 class Place:
     """One folder in which commands run, with examples in it."""
 
-    def __init__(self, folder: Path, rows: int = 6) -> None:
+    def __init__(self, folder: Path, models: Path, rows: int = 6) -> None:
         self.folder = folder
         hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        self.environment["NIGHTSHIFT_MODELS"] = str(models)
         examples = [
             {"id": str(i), "db_id": "cars", "question": f"How many {'x' * i}?", "schema": SCHEMA, "sql": "SELECT 2"}
             for i in range(rows)
@@ -63,8 +64,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("project"))
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
+    return Place(tmp_path_factory.mktemp("project"), tiny_model.parent)
 
 
 def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> None:
@@ -84,8 +85,9 @@ def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> 
     assert not list(place.folder.glob(".nightshift/work/evaluate/*"))  # nothing unfinished stays
 
 
-def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    place = Place(tmp_path, rows=24)
+@pytest.mark.night
+def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path, tiny_model: Path) -> None:
+    place = Place(tmp_path, tiny_model.parent, rows=24)
     small = ("--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100")
     victim = place.start(*TINY, "--data", "rows.jsonl", *small)
     deadline = time.monotonic() + 240
