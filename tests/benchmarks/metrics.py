@@ -62,8 +62,8 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
 
 def texts(examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
     """ROUGE and BLEU of every pair, as a scorecard has them, with nothing remembered of it."""
-    text_metrics._words.cache_clear()
-    text_metrics._sql_tokens.cache_clear()
+    text_metrics.words.cache_clear()
+    text_metrics.sql_tokens.cache_clear()
     for example, prediction in zip(examples, predictions, strict=True):
         rouge_l(example.sql, prediction.prediction)
         rouge_n(example.sql, prediction.prediction, 1)
