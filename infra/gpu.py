@@ -141,6 +141,12 @@ CLASSES: tuple[GpuClass, ...] = (
 POOLS = ("cpu", "gpu-t4", "gpu-l4", "gpu-h100")
 
 
+def class_of_device(name: str) -> GpuClass | None:
+    """The class of a device as PyTorch names it ("Tesla T4", "NVIDIA H100 80GB HBM3", "CPU"), or None."""
+    words = name.replace("-", " ").split()
+    return next((item for item in CLASSES if item.name in words), None)
+
+
 def gpu_class(pool: str) -> GpuClass:
     """The class behind a pool's name; raises UserError naming the nearest one."""
     known = {item.pool: item for item in CLASSES}

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         "here",
         description="where a night's steps run: in the night's own process, or each on the pool its recipe names",
     )
+    prices: dict[str, float] = Field(
+        {}, description='what an hour on a pool costs you, for `plan`: {"gpu-t4": 0.4, "gpu-l4": 0.8}'
+    )
     auth: SecretStr = Field(
         SecretStr(""), description="user:password of the Prefect and the MLflow server, for `up` and for every client"
     )

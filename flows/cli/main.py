@@ -14,6 +14,7 @@ from flows.cli import (
     generate,
     models,
     nights,
+    plan,
     profile,
     releases,
     scores,
@@ -54,6 +55,7 @@ feedback.register(app)
 serve.register(app)
 stack.register(app)
 deploy.register(app)
+plan.register(app)
 
 
 def main() -> None:

@@ -64,6 +64,7 @@ class StageResult(_Model):
     peak_memory_mb: float
     memory_estimate_mb: float = Field(0.0, description="what the stage was expected to need at its peak")
     precision: str
+    device: str = Field("", description="what it ran on: Tesla T4, NVIDIA L4, CPU")
     metrics: dict[str, float] = Field({}, description="what else was measured: speed, padding, the method's own")
     lengths: dict[str, float] = Field({}, description="tokens of the rows: min, mean, median, max")
     example: dict[str, str] = Field({}, description="one row as text: what is read, and what is taught")

@@ -118,6 +118,7 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
         peak_memory_mb=round(peak_memory() / 2**20, 1),
         memory_estimate_mb=round(estimate / 2**20, 1),
         precision=engine.precision.weights,
+        device=probe_device().name,
         metrics=prepared.metrics | trained.metrics,
         lengths=lengths(prepared.train.rows),
         example=show_example(prepared.train.rows[0], engine.tokenizer),

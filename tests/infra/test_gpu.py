@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from infra.errors import UserError
-from infra.gpu import CLASSES, LABEL_KEYS, POOLS, SPOT_LABELS, Platform, gpu_class
+from infra.gpu import CLASSES, LABEL_KEYS, POOLS, SPOT_LABELS, Platform, class_of_device, gpu_class
 
 
 def test_every_gpu_has_labels_on_every_platform_and_no_two_share_one() -> None:
@@ -35,3 +35,13 @@ def test_pools_go_from_small_to_large_and_a_wrong_name_is_told_the_nearest() -> 
     assert [gpu_class(pool).pool for pool in POOLS] == list(POOLS)
     with pytest.raises(UserError, match="did you mean 'gpu-h100'"):
         gpu_class("gpu-h10")
+
+
+def test_a_device_is_known_by_the_name_that_pytorch_gives_it() -> None:
+    names = {"Tesla T4": "T4", "NVIDIA L4": "L4", "NVIDIA H100 80GB HBM3": "H100", "NVIDIA A100-SXM4-80GB": "A100"}
+    for device, name in {**names, "NVIDIA H200": "H200", "CPU": "CPU"}.items():
+        found = class_of_device(device)
+        assert found is not None
+        assert found.name == name
+    for stranger in ("NVIDIA L40S", "Apple GPU", ""):
+        assert class_of_device(stranger) is None
