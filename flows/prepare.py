@@ -178,9 +178,11 @@ def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) ->
     shutil.rmtree(folder, ignore_errors=True)
     most = night.recipe.prompt.sample_values
     learned = {split: rows for split, rows in divided.splits.items() if split != "test"}
-    splits = {split: without_databases(add_values(rows, most)) for split, rows in learned.items()} | {
-        "test": keep_databases(night.store, divided.splits["test"])
-    }
+    shown = {split: add_values(rows, most) for split, rows in learned.items()}
+    runs = night.recipe.training.runs_queries
+    splits = {
+        split: keep_databases(night.store, rows) if runs else without_databases(rows) for split, rows in shown.items()
+    } | {"test": keep_databases(night.store, divided.splits["test"])}
     accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons)
     manifest = write_dataset(folder, splits, divided.assignment, accounting, divided.dropped, divided.mixed)
     ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")

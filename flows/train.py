@@ -20,6 +20,7 @@ from infra import tracking
 from infra.hashing import fingerprint_of_folder
 from infra.progress import emit
 from infra.refs import Ref
+from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples
 from tasks.models.process import ModelProcess
 from tasks.models.resolve import LocalModel
@@ -43,7 +44,7 @@ def train(night: str) -> None:
         job = plan(now, model, work)
         finished = restore_stages(job, now.store, work)
         stages = run_stages(now, job, finished, work)
-        last = job.stages[-1]
+        last = [stage for stage in job.stages if stage.spec.yields == "policy"][-1]
         adapter = Ref(
             kind="adapter",
             fingerprint=fingerprint_of_folder(work / last.folder / ADAPTER),
@@ -55,16 +56,20 @@ def train(night: str) -> None:
 
 
 def plan(night: Night, model: LocalModel, work: Path) -> TrainingJob:
-    """The trainer's job for this night's dataset."""
+    """The trainer's job for this night's dataset; databases that its rows run on are fetched."""
     _, dataset = fetch_dataset(night)
+    train, validation = (
+        fetch_databases(night.store, read_examples(dataset / f"{split}.jsonl"), night.work / "databases")
+        for split in ("train", "validation")
+    )
     return plan_curriculum(
         night.recipe.training,
         night.recipe.prompt,
         model.path,
         model.fingerprint,
         night.code,
-        read_examples(dataset / "train.jsonl"),
-        read_examples(dataset / "validation.jsonl"),
+        train,
+        validation,
         work,
     )
 

@@ -1,6 +1,7 @@
 """Database files of examples in the store: kept once under their content, fetched where queries run.
 
-Only rows that are to be scored need their database; those of the other splits are stored without it.
+Only rows whose queries will run need their database: those to be scored, and those that a preference stage trains on;
+others are stored without it.
 
 Limits: a file is held in memory while it is stored or fetched.
 """
@@ -55,7 +56,7 @@ def _keep(store: Store, file: Path, db_id: str) -> str:
 
 
 def without_databases(examples: Iterable[Example]) -> list[Example]:
-    """The rows as they are trained on, which runs no query."""
+    """The rows as they are trained on where no query runs."""
     return [replace(example, database="") if example.database else example for example in examples]
 
 

@@ -6,14 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from tasks.training.specs.grpo import GrpoStage
 from tasks.training.specs.lora import LoraSpec
+from tasks.training.specs.preference import DpoStage, RewardStage
 from tasks.training.specs.prompt_tuning import PromptTuningStage
 from tasks.training.specs.seq2seq import Seq2SeqStage
 from tasks.training.specs.sft import SftStage
 from tasks.training.specs.stage import Spec
 
-AnyStage = SftStage | PromptTuningStage | Seq2SeqStage
-METHODS = ("sft", "prompt_tuning", "seq2seq")
+AnyStage = SftStage | PromptTuningStage | Seq2SeqStage | RewardStage | DpoStage | GrpoStage
+METHODS = ("sft", "prompt_tuning", "seq2seq", "reward", "dpo", "grpo")
+_EXECUTES = ("reward", "dpo", "grpo")  # their rows are run, and the reference of what they train is an adapter
 
 
 def _method(value: Any) -> str:
@@ -24,7 +27,10 @@ def _method(value: Any) -> str:
 Stage = Annotated[
     Annotated[SftStage, Tag("sft")]
     | Annotated[PromptTuningStage, Tag("prompt_tuning")]
-    | Annotated[Seq2SeqStage, Tag("seq2seq")],
+    | Annotated[Seq2SeqStage, Tag("seq2seq")]
+    | Annotated[RewardStage, Tag("reward")]
+    | Annotated[DpoStage, Tag("dpo")]
+    | Annotated[GrpoStage, Tag("grpo")],
     Discriminator(
         _method,
         custom_error_type="unknown_method",
@@ -70,6 +76,16 @@ class TrainingSpec(Spec):
             raise ValueError("stage names must differ: a stage's folder is found by its name")
         if self.tune == "full" and self.quantize is not None:
             raise ValueError("quantize: weights in 4 bits cannot be trained themselves; use tune: lora")
+        if self.tune == "full" and self.runs_queries:
+            raise ValueError("tune: full is for sft and seq2seq; reward, dpo and grpo train an adapter: use tune: lora")
+        for place, stage in enumerate(self.stages):
+            earlier = [before.name for before in self.stages[:place] if isinstance(before, RewardStage)]
+            if isinstance(stage, GrpoStage) and stage.reward_model and stage.reward_model not in earlier:
+                raise ValueError(
+                    f"stage {stage.name}: reward_model {stage.reward_model!r} is no earlier `reward` stage"
+                )
+        if all(stage.yields == "reward" for stage in self.stages):
+            raise ValueError("a reward model answers no question: add a stage that trains a policy")
         if len({stage.architecture for stage in self.stages}) > 1:
             raise ValueError("a curriculum trains one model: its stages mix causal and encoder-decoder methods")
         if self.soft_prompt and (self.quantize or self.tune == "full" or len({s.method for s in self.stages}) > 1):
@@ -89,6 +105,11 @@ class TrainingSpec(Spec):
     def soft_prompt(self) -> bool:
         """Whether the stages train a soft prompt instead of what `tune` says."""
         return any(isinstance(stage, PromptTuningStage) for stage in self.stages)
+
+    @property
+    def runs_queries(self) -> bool:
+        """Whether a stage runs its rows' queries, and so needs their databases."""
+        return any(stage.method in _EXECUTES for stage in self.stages)
 
     def share_of(self, stage: AnyStage) -> int:
         """Rows in one training sequence of `stage`: only its own method can share a prefix."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ def follow(
     return Follow()
 
 
-def run_trainer(trainer: Any, run: Run) -> Trained:
-    """Train, from the last whole checkpoint if there is one, and evaluate once at the end."""
+def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
+    """Train, from the last whole checkpoint if there is one, and evaluate once at the end on the validation rows."""
     _set_optimizer(trainer, run.stage.spec)
     _keep_learning_rate(trainer)
     if run.stage.spec.patience is not None and run.validation:
@@ -136,7 +136,7 @@ def run_trainer(trainer: Any, run: Run) -> Trained:
     seconds = time.perf_counter() - started
     run.model.eval()
     curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
-    eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation else None
+    eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation and evaluate else None
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
@@ -163,3 +163,11 @@ def _count_tokens(trainer: Any, run: Run) -> dict[str, int]:
 
     trainer.data_collator = counted
     return read
+
+
+def last_logged(trainer: Any, names: Sequence[str]) -> dict[str, float]:
+    """The last values of TRL's own metrics, in training and (`eval_…`) on the validation rows."""
+    found: dict[str, float] = {}
+    for entry in trainer.state.log_history:
+        found |= {key: float(entry[key]) for name in names for key in (name, f"eval_{name}") if key in entry}
+    return found

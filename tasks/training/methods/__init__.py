@@ -10,6 +10,9 @@ _MODULES = {
     "sft": "tasks.training.methods.sft",
     "prompt_tuning": "tasks.training.methods.prompt_tuning",
     "seq2seq": "tasks.training.methods.seq2seq",
+    "reward": "tasks.training.methods.reward",
+    "dpo": "tasks.training.methods.dpo",
+    "grpo": "tasks.training.methods.grpo",
 }
 
 
