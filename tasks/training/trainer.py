@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.errors import UserError
 from tasks.models.loading import require_bitsandbytes
 from tasks.models.precision import probe_device
 from tasks.training.checkpoints import last_checkpoint, mark_complete
@@ -55,8 +56,13 @@ def arguments(run: Run) -> dict[str, Any]:
 def _evaluations(run: Run) -> dict[str, Any]:
     """When checkpoints are written and validation rows are looked at; several looks keep the best checkpoint."""
     often = run.stage.spec.evaluations
-    if often == 1 or not run.validation:
+    if often == 1:
         return {"save_steps": run.engine.training.save_steps}
+    if not run.validation:
+        raise UserError(
+            f"stage {run.stage.spec.name}: evaluations={often} needs validation rows and there are none; raise "
+            "data.splits.validation_share, or set evaluations to 1"
+        )
     share = 1 / often  # a number below one is a share of all steps
     return {
         "save_steps": share,
@@ -126,7 +132,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     """Train, from the last whole checkpoint if there is one, and evaluate once at the end on the validation rows."""
     _set_optimizer(trainer, run.stage.spec)
     _keep_learning_rate(trainer)
-    if run.stage.spec.patience is not None and run.validation:
+    if run.stage.spec.patience is not None:
         from transformers import EarlyStoppingCallback
 
         trainer.add_callback(EarlyStoppingCallback(run.stage.spec.patience, run.stage.spec.min_delta))

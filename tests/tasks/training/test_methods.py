@@ -37,12 +37,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda family: resolve_model(f"random:{family}-tiny", cache).path
 
 
-def train(model: Path, work: Path, stages: list[dict], prompt: str = "plain", **training: Any) -> TrainingJob:
+def train(
+    model: Path,
+    work: Path,
+    stages: list[dict],
+    prompt: str = "plain",
+    validation: list[Example] = ROWS[:2],
+    **training: Any,
+) -> TrainingJob:
     shared = {"lora": {"r": 2, "alpha": 4}, "per_device_batch": 4, "max_length": 1000} | training
     named = [{"name": f"s{i}", "global_batch": 4, "max_steps": 2} | stage for i, stage in enumerate(stages)]
     spec = TrainingSpec.model_validate(shared | {"stages": named})
     asked = PromptSpec(format=prompt, max_tokens=900)
-    job = plan_curriculum(spec, asked, model, "base", "code", ROWS, ROWS[:2], work)
+    job = plan_curriculum(spec, asked, model, "base", "code", ROWS, validation, work)
     run_session(job, work)
     return job
 
@@ -135,6 +142,8 @@ def test_of_several_evaluations_the_best_is_kept_and_a_hopeless_stage_stops(mode
     assert last.eval_loss is not None
     assert found.steps == last.steps == 4  # of eight
     assert found.eval_loss < last.eval_loss  # that of the first evaluation, which was better than the second
+    with pytest.raises(UserError, match="evaluations=4 needs validation rows and there are none"):
+        train(models("llama"), tmp_path / "c", [stage | {"evaluations": 4}], validation=[])
     with pytest.raises(ValueError, match="patience 3 needs more evaluations than 1"):
         TrainingSpec.model_validate({"stages": [{"name": "a", "patience": 3}]})
 
@@ -198,7 +207,7 @@ def test_what_needs_a_gpu_is_refused_in_one_line(models: Any, tmp_path: Path) ->
         TrainingSpec.model_validate({"quantize": "nf4", "tune": "full", "stages": [{"name": "a"}]})
 
 
-def test_gemma_shares_prefixes_under_eager_attention(models: Any) -> None:
+def test_gemma_shares_prefixes_under_eager_attention(models: Any, tmp_path: Path) -> None:
     """Eager attention adds its mask to the scores; a boolean one would let every row see all others."""
     import torch
 
@@ -219,6 +228,9 @@ def test_gemma_shares_prefixes_under_eager_attention(models: Any) -> None:
         return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()))
 
     assert loss(group_rows(tokenised, 2)) == pytest.approx(loss([[row] for row in tokenised]), rel=1e-5)
+    found = result(train(models("gemma3"), tmp_path, [{}], "request"), tmp_path)
+    assert found.eval_loss == pytest.approx(found.curve[-1][1], abs=0.3)  # an untrained model's, on rows alike
+    assert found.example["taught"].endswith("<end_of_turn>")
 
 
 def test_adapters_over_bfloat16_are_float32_and_only_b_learns_first(models: Any) -> None:
