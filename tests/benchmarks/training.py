@@ -139,17 +139,15 @@ def _plain(job: Any, work: Path) -> tuple[list[float], int, float]:
         length = training.max_length
         tokens, slots = tokens + sum(len(item["input_ids"]) for item in items), slots + length * len(items)
 
-        def padded(key: str, filler: int) -> torch.Tensor:
-            return torch.tensor([item[key] + [filler] * (length - len(item[key])) for item in items])
+        def padded(rows: list[dict[str, Any]], key: str, filler: int) -> torch.Tensor:
+            return torch.tensor([row[key] + [filler] * (length - len(row[key])) for row in rows])
 
-        ones = [{"ones": [1] * len(item["input_ids"])} for item in items]
-        mask = torch.tensor([one["ones"] + [0] * (length - len(one["ones"])) for one in ones])
-        labels = [
-            [token if taught else -100 for token, taught in zip(i["input_ids"], i["completion_mask"], strict=True)]
-            for i in items
-        ]
-        taught = torch.tensor([row + [-100] * (length - len(row)) for row in labels])
-        return {"input_ids": padded("input_ids", tokenizer.pad_token_id), "attention_mask": mask, "labels": taught}
+        mask = [item | {"ones": [1] * len(item["input_ids"])} for item in items]
+        return {
+            "input_ids": padded(items, "input_ids", tokenizer.pad_token_id),
+            "attention_mask": padded(mask, "ones", 0),
+            "labels": padded(items, "labels", -100),
+        }
 
     for stage in job.stages:
         set_seed(training.seed)
