@@ -54,18 +54,11 @@ def job_template(default: dict[str, Any], gpu: GpuClass, options: PoolOptions) -
     """The template of `gpu`'s pool: `default`, Prefect's own for the type, with the accelerator fixed in it."""
     template = copy.deepcopy(default)
     properties = template["variables"]["properties"]
-    if options.type == "process":
-        _process(properties, gpu)
-    elif options.type == "docker":
+    if options.type == "docker":
         _docker(template["job_configuration"], properties, gpu, options)
-    else:
+    elif options.type == "kubernetes":
         _kubernetes(template["job_configuration"], properties, gpu, options)
     return template
-
-
-def _process(properties: dict[str, Any], gpu: GpuClass) -> None:
-    # CPU steps on a GPU server must not take memory of the GPU that a training needs.
-    properties["env"]["default"] = {} if gpu.is_gpu else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _docker(job: dict[str, Any], properties: dict[str, Any], gpu: GpuClass, options: PoolOptions) -> None:

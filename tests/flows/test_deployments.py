@@ -152,9 +152,11 @@ def test_docker_pools_start_a_container_with_its_gpu_or_none(pool: str) -> None:
         )
 
 
-def test_process_pools_keep_cpu_steps_off_the_gpu() -> None:
-    assert render("cpu", options("process")).env["CUDA_VISIBLE_DEVICES"] == ""
-    assert "CUDA_VISIBLE_DEVICES" not in render("gpu-l4", options("process")).env
+def test_process_pools_are_prefects_own() -> None:
+    # Hiding the GPU from `cpu` would train a night of one process, whose steps run there, on the CPU unasked.
+    for pool in POOLS:
+        assert template(pool, options("process")) == default_template("process")
+        assert "CUDA_VISIBLE_DEVICES" not in render(pool, options("process")).env
 
 
 @pytest.mark.parametrize("type", get_args(PoolType))
