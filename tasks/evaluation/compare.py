@@ -249,11 +249,11 @@ def _change(one: ExampleOutcome, two: ExampleOutcome) -> Change:
 
 
 def telling_slices(pair: Pair) -> Iterator[tuple[str, str, Difference]]:
-    """The slices whose execution accuracy differs beyond chance, the largest fall first."""
+    """The slices whose execution accuracy differs beyond chance, the largest fall first; never one of all examples."""
     found = [
         (dimension, value, metrics[MAIN])
         for dimension, values in pair.slices.items()
         for value, metrics in values.items()
-        if MAIN in metrics and metrics[MAIN].verdict != "no_difference"
+        if MAIN in metrics and metrics[MAIN].verdict != "no_difference" and metrics[MAIN].n < pair.metrics[MAIN].n
     ]
     yield from sorted(found, key=lambda row: (row[2].difference, row[0], row[1]))

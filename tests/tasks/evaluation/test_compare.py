@@ -100,6 +100,14 @@ def test_slices_are_corrected_for_their_number_and_small_ones_are_not_tested():
     assert few.slices["difficulty"]["hard"]["execution_accuracy"].p_adjusted == 1.0
 
 
+def test_a_slice_that_holds_every_example_tells_nothing():
+    pair = compare_scorecards(
+        [("old", card(HALF, databases=["d"] * 120)), ("new", card(BETTER, databases=["d"] * 120))]
+    )
+    assert pair.pairs[0].slices["database"]["d"]["execution_accuracy"].verdict == "better"
+    assert [(dimension, value) for dimension, value, _ in telling_slices(pair.pairs[0])] == [("difficulty", "hard")]
+
+
 def test_the_order_of_the_two_only_turns_the_sign():
     there = compare_scorecards([("a", card(HALF)), ("b", card(BETTER))]).pairs[0].metrics["execution_accuracy"]
     back = compare_scorecards([("b", card(BETTER)), ("a", card(HALF))]).pairs[0].metrics["execution_accuracy"]
