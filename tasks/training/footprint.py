@@ -38,6 +38,7 @@ class Step:
     first_layer: int = 0
     quantized: bool = False
     checkpointing: bool = False
+    beside: int = 0  # bytes of frozen weights held beside the model: a reference, a reward model
 
     @property
     def tokens(self) -> int:
@@ -75,7 +76,7 @@ def step_memory(step: Step) -> Memory:
     """The peak of one step of `step.tune`, from the second step on, when the optimiser's state exists."""
     trained = step.trained
     full = step.tune == "full"
-    weights = 4 * trained if full else _frozen_weights(step)
+    weights = step.beside + (4 * trained if full else frozen_weights(step))
     adapter = 0 if full else 4 * trained
     forward = Memory(weights, adapter, 0, ADAM_STATE * trained, _activations(step), _logits(step))
     # When activations are gone, all gradients are there; that of tied embeddings comes from both ends, to be added up.
@@ -91,7 +92,8 @@ def step_memory(step: Step) -> Memory:
     return max(moments, key=lambda memory: memory.total)
 
 
-def _frozen_weights(step: Step) -> int:
+def frozen_weights(step: Step) -> int:
+    """Bytes of the base model as it is held while an adapter on it is trained."""
     size = BYTES[step.precision.weights]
     if not step.quantized:
         return size * step.shape.parameters

@@ -13,8 +13,10 @@ from flows.recipe import Recipe, load_recipe, parse_recipe
 from infra.errors import UserError
 from infra.gpu import CLASSES, POOLS, gpu_class
 from infra.settings import Settings
+from tasks.models.precision import Precision
 from tasks.models.shape import shape_of
-from tasks.training.planning import place_training
+from tasks.training.footprint import Step
+from tasks.training.planning import place_training, stage_step, training_memory
 from tests.tasks.training import sizes
 
 LLAMA_8B = {
@@ -92,6 +94,32 @@ def test_hours_and_cost_come_from_recorded_nights_of_the_class_alone(tmp_path: P
     other = parse_recipe(asked.content() | {"model": "random:llama-tiny"}, "other")
     store.write_json("nights/n1/night.json", {"recipe": other.content()})
     assert places(plan_recipe(asked, there))["gpu-l4"]["hours"] is None
+
+
+def test_pairs_rewards_and_drawn_answers_are_counted(tmp_path: Path) -> None:
+    judge = "{name: judge, method: reward}"
+    scored = "{name: last, method: grpo, reward_model: judge, rewards: {reward_model: 1.0}}"
+    shape, precision = shape_of(LLAMA_8B), Precision("bfloat16", "bfloat16")
+
+    def step(*stages: str) -> Step:
+        asked = recipe(tmp_path, LLAMA_8B, "training.share_prefix=1", f"training.stages=[{', '.join(stages)}]")
+        return stage_step(asked.training, asked.training.stages[-1], shape, precision, 96)
+
+    sft, dpo, grpo = step("{name: a}"), step("{name: a, method: dpo}"), step("{name: a, method: grpo}")
+    reward = step("{name: a}", judge)
+    assert dpo.sequences == reward.sequences == 2 * sft.sequences
+    assert reward.answers == 0
+    assert step("{name: a, method: prompt_tuning}").answers == sft.tokens
+    assert dpo.beside == grpo.beside == 4 * sft.trained
+    assert grpo.length == sft.length + 96
+    assert step(judge, scored).beside - grpo.beside == 2 * shape.parameters
+
+    def whole(tokens: int) -> int:
+        stages = "training.stages=[{name: a, method: grpo, max_new_tokens: %s}]"
+        asked = recipe(tmp_path, LLAMA_8B, "training.share_prefix=1", stages % tokens)
+        return training_memory(asked.training, shape, precision, 96).total
+
+    assert whole(4096) > whole(64) > 2 * shape.parameters
 
 
 def test_a_recipe_whose_pools_are_all_too_small_is_told_so(tmp_path: Path) -> None:
