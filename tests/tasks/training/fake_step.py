@@ -6,8 +6,6 @@ float32, autocast, loss on the answers' positions alone, AdamW.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,17 +19,27 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tasks.training.footprint import Step
 
 
+class WholeTracker(MemTracker):
+    """The tracker without its account of each module, which asks frozen weights for gradient hooks that they refuse and
+    takes time that grows with the square of the layers; the whole is counted operation by operation all the same."""
+
+    def _nothing(self, *_: Any) -> None:
+        return None
+
+    _pre_fw_hook = _post_fw_hook = _pre_bw_hook = _post_bw_hook = _nothing
+
+
 def fake_peak(config: dict[str, Any], step: Step) -> int:
     """The most bytes that a step holds at once, the optimiser's state of earlier steps included."""
     model = _model(config, step)
-    with FakeTensorMode(), _frozen_weights_have_no_hooks():
+    with FakeTensorMode():
         _fill(model)
         trained = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, fused=True)
         for weight in trained:
             averages = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
             optimiser.state[weight] = {"step": torch.tensor(0.0), **averages}
-        tracker = MemTracker()
+        tracker = WholeTracker()
         tracker.track_external(model, optimiser)
         with tracker, disable_input_dtype_casting(model, active=step.tune == "lora"):
             _loss(model, step).backward()
@@ -86,24 +94,3 @@ def _loss(model: Any, step: Step) -> Any:
         ).last_hidden_state
         logits = causal.get_output_embeddings()(hidden.reshape(-1, step.shape.hidden)[: step.answers])
     return nn.functional.cross_entropy(logits.float(), torch.zeros(step.answers, dtype=torch.long), reduction="sum")
-
-
-@contextmanager
-def _frozen_weights_have_no_hooks() -> Iterator[None]:
-    """The tracker asks every weight for a gradient hook, and frozen ones refuse; they have no gradient to track."""
-
-    class NoHook:
-        def remove(self) -> None:
-            """Nothing to take away."""
-
-    names = ("register_hook", "register_post_accumulate_grad_hook")
-    kept = {name: getattr(torch.Tensor, name) for name in names}
-    for name, real in kept.items():
-        setattr(
-            torch.Tensor, name, lambda tensor, hook, real=real: real(tensor, hook) if tensor.requires_grad else NoHook()
-        )
-    try:
-        yield
-    finally:
-        for name, real in kept.items():
-            setattr(torch.Tensor, name, real)
