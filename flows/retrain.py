@@ -43,7 +43,7 @@ def _run_name() -> str:
 @flow(name="retrain", flow_run_name=_run_name, log_prints=True)
 def retrain(
     recipe: str = "quickstart",
-    overrides: list[str] | None = None,
+    overrides: tuple[str, ...] = (),
     dry_run: bool = False,
     force: bool = False,
     reason: str = "",
@@ -52,12 +52,12 @@ def retrain(
 
     Args:
         recipe: name of a built-in recipe, or the path of a recipe file on the worker.
-        overrides: values to change, such as ["training.stages.0.max_steps=20"].
+        overrides: values to change, one an item, such as training.stages.0.max_steps=20.
         dry_run: say what would happen and change nothing.
         force: run again although the same data, recipe and code were run before.
         reason: why this run was started, kept with the night.
     """
-    night = plan_night(load_recipe(recipe, overrides or []), force)
+    night = plan_night(load_recipe(recipe, overrides), force)
     if dry_run:
         return _end(night, planned(night), keep=False)
     with Lease(night.store, night.id), locally(night):

@@ -13,7 +13,7 @@ from registry.promotion import rollback as back
 
 
 @flow(name="rollback", flow_run_name="rollback {release}")
-def rollback(release: str, by: str, reason: str, version: str | None = None) -> State:
+def rollback(release: str, by: str, reason: str, version: str = "") -> State:
     """Return Production to an earlier version.
 
     Args:

@@ -20,6 +20,7 @@ from infra.settings import Settings
 
 FOLDER = "stack"
 SERVERS = ("prefect", "mlflow")
+ANYWHERE = ("0.0.0.0", "::")
 
 
 # A training takes every core of this machine, and the servers answer late meanwhile; late is not lost. Prefect's own
@@ -91,7 +92,7 @@ def plan_stack(settings: Settings, ports: Ports, environ: Mapping[str, str]) -> 
     """
     if not is_loopback(ports.host) and not settings.auth.get_secret_value():
         raise UserError(f"--host {ports.host} is not this machine alone: set NIGHTSHIFT_AUTH=user:password first")
-    here = "127.0.0.1" if ports.host in {"0.0.0.0", "::"} else ports.host
+    here = _in_url("127.0.0.1" if ports.host in ANYWHERE else ports.host)
     own_api, own_mlflow = f"http://{here}:{ports.prefect}/api", f"http://{here}:{ports.mlflow}"
     # `up` tells people to export its own addresses; those name no other server.
     api = environ.get("PREFECT_API_URL") or own_api
@@ -125,8 +126,10 @@ def plan_stack(settings: Settings, ports: Ports, environ: Mapping[str, str]) -> 
 def _prefect_server(settings: Settings, ports: Ports, base: dict[str, str], api: str) -> Service:
     auth = settings.auth.get_secret_value()
     environment = base | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {})
-    # The server itself is no client of another one.
-    environment.pop("PREFECT_API_URL")
+    environment.pop("PREFECT_API_URL")  # the server itself is no client of another one
+    # Its pages ask the port that they were made for, 4200, unless told where the API is from a browser's point of view.
+    name = _in_url(socket.getfqdn() if ports.host in ANYWHERE else ports.host)
+    environment.setdefault("PREFECT_UI_API_URL", f"http://{name}:{ports.prefect}/api")
     command = ("-m", "prefect", "server", "start", "--host", ports.host, "--port", str(ports.prefect))
     healthy = _authorised(f"{api}/flow_runs/count", auth, b"{}")
     return Service("prefect", (sys.executable, *command), environment, healthy, ports.prefect)
@@ -185,6 +188,10 @@ def _worker(worker: Worker, base: dict[str, str], api: str) -> Service:
         return any(one["name"] == name and one["status"] == "ONLINE" for one in seen)
 
     return Service(f"worker-{worker.name}", (sys.executable, *command), base, healthy)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _authorised(url: str, auth: str, body: bytes | None = None) -> Callable[[], bool]:

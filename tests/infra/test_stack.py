@@ -25,6 +25,8 @@ def test_everything_is_on_this_machine_and_dispatches_to_the_pools(tmp_path: Pat
     stack = plan(tmp_path)
     assert [service.name for service in stack.servers] == ["prefect", "mlflow"]
     assert (stack.prefect_url, stack.mlflow_url) == ("http://127.0.0.1:4200", "http://127.0.0.1:5000")
+    pages = environment(plan_stack(Settings(home=tmp_path), Ports(prefect=4444), {}), "prefect")
+    assert pages["PREFECT_UI_API_URL"] == "http://127.0.0.1:4444/api"
     for service in stack.workers:
         assert service.environment["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
         assert service.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
