@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
 from infra import tracking
-from registry.card import CardFacts, build_card, short, to_markdown, to_page
+from registry.card import CardFacts, build_card, headline, short, to_markdown, to_page
 from registry.releases import Release, attach_card
 from registry.verdict import Verdict
 from tasks.evaluation.scorecard import Scorecard
@@ -21,7 +21,12 @@ def write_card(night: Night, release: Release, verdict: Verdict, cards: Mapping[
     facts = card_facts(night, release, verdict)
     sections = build_card(facts, cards, verdict)
     rest = f"card.md and card.html beside the adapter, in run {release.run_id}"
-    attach_card(release, short(facts, sections, rest), to_markdown(facts, sections), to_page(facts, sections))
+    attach_card(
+        release,
+        short(headline(cards, verdict), facts, sections, rest),
+        to_markdown(facts, sections),
+        to_page(facts, sections),
+    )
 
 
 def card_facts(night: Night, release: Release, verdict: Verdict) -> CardFacts:

@@ -76,11 +76,20 @@ def to_markdown(facts: CardFacts, sections: Sequence[Section]) -> str:
     return "\n".join([f"# {facts.release} version {facts.version}", "", *map(_section_as_markdown, sections)])
 
 
-def short(facts: CardFacts, sections: Sequence[Section], rest: str) -> str:
-    """As much of the card as a description in MLflow holds, and where the `rest` is."""
+def headline(cards: Mapping[str, Scorecard], verdict: Verdict) -> str:
+    """The version in one line, which is all that MLflow's list of versions shows of it."""
+    named = {"challenger": "", "base": "base model ", "champion": f"version {verdict.champion_version} "}
+    found = {role: cards[role].metrics["execution_accuracy"] for role in named if role in cards}
+    values = ", ".join(f"{named[role]}{interval.value:.3f}" for role, interval in found.items())
+    return f"{verdict.status.replace('_', ' ')}: execution accuracy {values} (n={found['challenger'].n})"
+
+
+def short(first: str, facts: CardFacts, sections: Sequence[Section], rest: str) -> str:
+    """The line `first`, as much of the card as a description in MLflow holds, and where the `rest` is."""
     kept = list(sections)
     while True:
         text = to_markdown(facts, kept).split("\n", 2)[2]  # MLflow's page already carries the title
+        text = f"{first}\n\n{text}"
         text = f"{text}\nThe whole card: {rest}" if len(kept) < len(sections) else text
         if len(text) <= LONGEST_DESCRIPTION or len(kept) == 1:
             return text[:LONGEST_DESCRIPTION]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from infra.errors import first_line
 from infra.progress import emit
 from infra.store import Store
 from tasks.models.process import ModelProcess, read_progress
@@ -17,6 +21,26 @@ from tasks.training.curriculum import keep_stage
 from tasks.training.job import PROGRESS, StageJob, read_result
 
 ARTIFACT_SECONDS = 3.0
+
+log = logging.getLogger(__name__)
+
+
+class StageProgress:
+    """A stage's progress in the Prefect UI. It is news: a server that is away or late never costs a training."""
+
+    def __init__(self, title: str, key: str) -> None:
+        self.title, self.key = title, key
+        self.artifact: UUID | None = None
+
+    def show(self, percent: float) -> None:
+        """Create or update the artifact; what the server did not take is logged and shown by the next call."""
+        try:
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(percent, key=self.key, description=self.title)
+            else:
+                update_progress_artifact(self.artifact, percent)
+        except httpx.HTTPError as error:
+            log.warning("progress of %s is not shown: %s", self.title, first_line(error))
 
 
 @task(task_run_name="stage {title}", cache_policy=NO_CACHE)
@@ -27,7 +51,8 @@ def follow_stage(title: str, stage: StageJob, process: ModelProcess | None, work
     """
     folder, activity = work / stage.folder, f"train: {stage.spec.name}"
     if process is not None and read_result(folder) is None:
-        artifact = create_progress_artifact(0.0, key=f"stage-{stage.spec.name}".replace("_", "-"), description=title)
+        page = StageProgress(title, f"stage-{stage.spec.name}".replace("_", "-"))
+        page.show(0.0)
         shown = 0.0
 
         def show() -> None:
@@ -38,11 +63,11 @@ def follow_stage(title: str, stage: StageJob, process: ModelProcess | None, work
                 return
             emit(activity, f"loss {now['loss']:.3f}", now["step"], now["steps"])
             if time.monotonic() - shown > ARTIFACT_SECONDS:
-                update_progress_artifact(artifact, round(100 * now["step"] / now["steps"], 1))
+                page.show(round(100 * now["step"] / now["steps"], 1))
                 shown = time.monotonic()
 
         process.wait(until=lambda: read_result(folder) is not None, tick=show)
-        update_progress_artifact(artifact, 100.0)
+        page.show(100.0)
     result = keep_stage(stage, store, work)
     emit(activity, f"loss {result.curve[-1][1]:.3f}", result.steps, result.steps)
     return result.model_dump(mode="json")

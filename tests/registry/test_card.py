@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.card import LONGEST_DESCRIPTION, CardFacts, Section, build_card, short, to_markdown, to_page
+from registry.card import LONGEST_DESCRIPTION, CardFacts, Section, build_card, headline, short, to_markdown, to_page
 from registry.gates import GateOutcome
 from registry.verdict import decide
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
@@ -17,7 +17,7 @@ def interval(value):
 
 
 @pytest.fixture
-def card():
+def judged():
     wrong = ExampleOutcome(
         id="1", question=NASTY, gold="SELECT 1", sql="SELECT a FROM b", execution_match=False, status="ok",
         parses=True, prepares=True, runs=True, error_class="wrong_rows", seconds=0.1,
@@ -40,6 +40,11 @@ def card():
         [gate], release="r", version="3", adapter_hash="a", test_fingerprint="t1", champion_version="2",
         champion_adapter_hash="b", night="n1",
     )  # fmt: skip
+    return {"challenger": scores, "base": scores}, verdict
+
+
+@pytest.fixture
+def card(judged):
     facts = CardFacts(
         release="r",
         version="3",
@@ -69,7 +74,7 @@ def card():
         ],
         recipe={"training.seed": 42},
     )
-    return facts, build_card(facts, {"challenger": scores, "base": scores}, verdict)
+    return facts, build_card(facts, *judged)
 
 
 def test_both_forms_hold_every_part(card):
@@ -98,9 +103,17 @@ def test_data_cannot_break_the_form(card):
 
 def test_the_description_fits_mlflow_and_names_the_rest(card):
     facts, sections = card
-    assert len(short(facts, sections, "run 7")) <= LONGEST_DESCRIPTION
+    assert len(short("pass: better", facts, sections, "run 7")) <= LONGEST_DESCRIPTION
     long = Section(title="Recipe", table=[["setting", "value"], *([f"setting{n}", "x" * 50] for n in range(200))])
-    text = short(facts, [*sections[:6], long, sections[7]], "run 7")
+    text = short("pass: better", facts, [*sections[:6], long, sections[7]], "run 7")
     assert len(text) <= LONGEST_DESCRIPTION
     assert "run 7" in text
     assert "Known failures" in text
+    assert text.startswith("pass: better\n\n## What it is\n")
+
+
+def test_one_line_tells_versions_apart(judged):
+    cards, verdict = judged
+    assert headline(cards, verdict) == "pass: execution accuracy 0.600, base model 0.600 (n=50)"
+    with_champion = cards | {"champion": cards["base"]}
+    assert headline(with_champion, verdict).endswith("base model 0.600, version 2 0.600 (n=50)")
