@@ -29,7 +29,15 @@ FAMILIES = {
 DDL = "CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
 LEVELS = ("easy", "medium", "hard")
 ROWS = [
-    Example(f"r{i}", "cars", f"Above {i}?", DDL, f"SELECT name FROM cars WHERE price > {i}", difficulty=LEVELS[i % 3])
+    Example(
+        f"r{i}",
+        "cars",
+        f"Above {i}?",
+        DDL,
+        f"SELECT name FROM cars WHERE price > {i}",
+        setup="INSERT INTO cars VALUES (1, 'Saab', 30), (2, 'BMW', 50)",
+        difficulty=LEVELS[i % 3],
+    )
     for i in range(36)
 ]
 
@@ -41,11 +49,13 @@ def stand_in(model: str) -> str:
     return f"random:{family}-tiny"
 
 
-OWN = {"quickstart", "spider", "tiny", "tiny_full", "tiny_prompt_tuning", "tiny_seq2seq"}
+OWN = {"quickstart", "spider", "tiny", "tiny_full", "tiny_prompt_tuning", "tiny_seq2seq", "tiny_dpo", "tiny_grpo"}
 PUBLISHED = {
     *("s000_codellama_lora", "s000_curriculum"),
     *("s001_fullft", "s001_lora_r16_qv", "s001_lora_r16_all", "s001_lora_r64_all", "s001_qlora_r64"),
     *("s001_prompt_random", "s001_prompt_text"),
+    *("s001_dpo", "s001_sft_dpo", "s001_rm", "s001_grpo_rm", "s001_sft_grpo"),
+    *("s001_grpo_lr1e5", "s001_grpo_lr1e6", "s001_grpo_lr1e8_clip03", "s001_grpo_ngen4"),
     *("s002_flan_t5_large", "s002_flan_t5_base_fullft"),
     *("s003_qwen_3ep", "s003_qwen_12ep", "s003_falcon"),
     *("s004_gemma_r4", "s004_gemma_r8", "s004_gemma_r16"),
@@ -53,12 +63,13 @@ PUBLISHED = {
 CORRECTED = {
     *("s000_curriculum_fixed", "s001_lora_r64_all_fixed", "s001_prompt_random_fixed", "s001_prompt_text_fixed"),
     *("s002_flan_t5_large_fixed", "s003_qwen_fixed", "s004_gemma_fixed"),
+    *("s001_sft_dpo_fixed", "s001_sft_grpo_fixed", "s001_grpo_rm_fixed"),
 }
 
 
 def test_the_recipes_are_counted() -> None:
     assert set(builtin_recipes()) == OWN | PUBLISHED | CORRECTED
-    assert len(builtin_recipes()) == 30
+    assert len(builtin_recipes()) == 44
 
 
 def test_recipes_are_listed_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +94,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list(builtin_recipes()))
-def test_a_recipe_trains_for_two_steps(name: str, cache: Path, tmp_path: Path) -> None:
+def test_a_recipe_trains_for_two_steps(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(name)
     model = resolve_model(stand_in(recipe.model), cache)
     training = recipe.training.model_dump()
@@ -94,6 +105,11 @@ def test_a_recipe_trains_for_two_steps(name: str, cache: Path, tmp_path: Path) -
     for stage, stage_spec in zip(training["stages"], recipe.training.stages, strict=True):
         at_once = recipe.training.sequences_at_once(stage_spec) * recipe.training.share_of(stage_spec)
         stage |= {"max_steps": 2, "epochs": 1.0, "evaluations": 1, "patience": None, "global_batch": at_once}
+        if "pairs" in stage:
+            stage["pairs"] |= {"samples": 1, "max_new_tokens": 8}
+        if stage["method"] == "grpo":  # what a random model says earns nothing: chance rewards it here
+            monkeypatch.setattr("tasks.training.rewards.format_reward", lambda answer: sum(map(ord, answer.text)) % 2)
+            stage |= {"max_new_tokens": 8, "rewards": stage["rewards"] | {"format": 1.0}}
         if stage["optimizer"].endswith("8bit"):
             stage["optimizer"] = "adamw"
     spec = type(recipe.training).model_validate(training)
