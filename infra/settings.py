@@ -119,6 +119,7 @@ def apply_environment(settings: Settings, quiet: bool = True) -> None:
         "DO_NOT_TRACK": "1",
         "MLFLOW_TRACKING_URI": settings.default_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a server's addresses would stand before our JSON
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "GX_ANALYTICS_ENABLED": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
