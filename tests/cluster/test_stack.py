@@ -218,7 +218,8 @@ def trained_twice(stack: Stack, night: str) -> list[str]:
 
     client = MlflowClient(stack.mlflow)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    (parent,) = client.search_runs(experiments, f"tags.`nightshift.key` = '{night}'")
+    asked = f"tags.`nightshift.night` = '{night}' and tags.`nightshift.kind` = 'night'"
+    (parent,) = client.search_runs(experiments, asked)
     stages = client.search_runs(
         experiments, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`nightshift.kind` = 'stage'"
     )
