@@ -16,7 +16,7 @@ from tasks.evaluation.samples import KS, execution_vote, pass_at_k
 from tasks.evaluation.scorecard import ExampleOutcome
 from tasks.evaluation.slices import slices_of
 from tasks.evaluation.spider_match import spider_exact_match
-from tasks.evaluation.text_metrics import exact_match, rouge_l, rouge_n, sentence_bleu
+from tasks.evaluation.text_metrics import exact_match, hybrid_score, rouge_l, rouge_n, sentence_bleu
 from tasks.sql.efficiency import efficiency_score
 from tasks.sql.judgement import Job, Judgement, safe_text
 from tasks.sql.measuring import LOST, Measured
@@ -101,7 +101,7 @@ def values_of(one: Judged) -> dict[str, float]:
         "execution_accuracy_raw": bool(one.raw_match),
         # By gold alone, so that two models are asked the same examples.
         "execution_accuracy_nonvacuous": None if _is_weak(judgement) else match,
-        "hybrid_score": 1.0 if match else 0.7 * alike,
+        "hybrid_score": hybrid_score(match, alike),
         "rouge1": rouge_n(gold, one.sql, 1),
         "rouge2": rouge_n(gold, one.sql, 2),
         "rougeL": alike,

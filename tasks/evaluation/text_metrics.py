@@ -52,6 +52,11 @@ def rouge_l(gold: str, prediction: str) -> float:
     return _f_measure(_lcs_length(ours, theirs), len(ours), len(theirs))
 
 
+def hybrid_score(match: bool, rouge_l: float) -> float:
+    """1.0 for an answer whose result matches, else 0.7 of its likeness to gold: a reward that is not all or nothing."""
+    return 1.0 if match else 0.7 * rouge_l
+
+
 def sentence_bleu(gold: str, prediction: str) -> float:
     """BLEU-4 of one query in [0, 1] over SQL tokens (Papineni and others, 2002).
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tasks.data.example import Example
-from tasks.evaluation.text_metrics import rouge_l
+from tasks.evaluation.text_metrics import hybrid_score, rouge_l
 from tasks.sql.extraction import extract_sql
 from tasks.sql.judgement import Judgement
 from tasks.sql.parse import parse
@@ -45,7 +45,7 @@ def parts_of(example: Example, answer: Answer, judgement: Judgement) -> dict[str
     sql, match = extract_sql(answer.text), bool(judgement.execution_match)
     return {
         "execution": float(match),
-        "hybrid_score": 1.0 if match else 0.7 * rouge_l(example.sql, sql),
+        "hybrid_score": hybrid_score(match, rouge_l(example.sql, sql)),
         "syntax": (judgement.parses + judgement.prepares) / 2,
         "format": format_reward(answer),
     }
