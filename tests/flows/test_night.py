@@ -163,6 +163,7 @@ def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Plac
     assert len(place.run("releases", "--json")[1]) == 1
 
 
+@pytest.mark.night
 def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[str, Any], place: Place) -> None:
     ddl = "CREATE TABLE cars (id INTEGER, wheels INTEGER)"
     rows = [
@@ -192,6 +193,7 @@ def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[st
     assert [r["version"] for r in place.run("releases", "--json")[1]] == ["1"]
 
 
+@pytest.mark.night
 def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Place) -> None:
     # A gate that nothing can pass stands for a challenger that is not good enough.
     beaten = "{metric: execution_accuracy, versus: champion, min_delta: 0.01}"

@@ -93,6 +93,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("name", list(builtin_recipes()))
 def test_a_recipe_trains_for_two_steps(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(name)

@@ -123,6 +123,7 @@ def test_grpo_raises_its_reward(tiny_model: Path, tmp_path: Path) -> None:
     assert found["reward_last"] > found["reward_first"] > 0
 
 
+@pytest.mark.night
 @pytest.mark.parametrize(("stages", "broken"), [((SFT, DPO), 1), ((SFT, GRPO), 1)])
 def test_a_broken_stage_resumes_to_the_same_end(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: tuple[dict, ...], broken: int
