@@ -19,6 +19,7 @@ from flows.webhook import PATH, create_app, subscribe
 from infra import tracking
 from infra.errors import UserError
 from infra.store import LocalStore
+from registry.ledger import Ledger
 from tests.servers import free_port, stop_server, wait_for_port
 
 pytestmark = pytest.mark.server
@@ -69,10 +70,13 @@ def test_production_moved_in_mlflow_starts_a_check(
         started.append((release, delivery))
         return "check"
 
+    store = LocalStore(tmp_path)
+    Ledger(store, "sql").append(
+        "promote", after=None, version="2", adapter_hash="h", champion_at_decision=None, verdict_seal="s",
+        actor="ada", reason="better", night="n",
+    )  # fmt: skip
     port = free_port()
-    receiver = uvicorn.Server(
-        uvicorn.Config(create_app(LocalStore(tmp_path), start, SECRET), port=port, log_level="error")
-    )
+    receiver = uvicorn.Server(uvicorn.Config(create_app(store, start, SECRET), port=port, log_level="error"))
     thread = threading.Thread(target=receiver.run, daemon=True)
     thread.start()
     wait_for_port(port)
