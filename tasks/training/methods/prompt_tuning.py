@@ -5,7 +5,6 @@ Limits: rows do not share a prefix, since PEFT puts the soft prompt before each;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from tasks.models.loading import load_adapter
 from tasks.training.engine import Engine, Run, Trained
 from tasks.training.job import StageJob
 from tasks.training.methods.sft import Sft
-from tasks.training.padding import pad_rows, with_labels
-from tasks.training.preflight import check_gradients
+from tasks.training.padding import with_labels
+from tasks.training.plain import train_plainly
 from tasks.training.specs.prompt_tuning import PromptTuningStage
-from tasks.training.trainer import arguments, follow, run_trainer
 
 DEFAULT_TOKENS = 20
 
@@ -36,25 +34,7 @@ class PromptTuning(Sft):
 
     def train(self, run: Run) -> Trained:
         """Train the soft prompt with transformers' own trainer."""
-        from datasets import Dataset
-        from transformers import Trainer, TrainingArguments
-
-        def dataset(rows: Sequence[dict[str, Any]]) -> Dataset:
-            return Dataset.from_list([with_labels(row) for row in rows])
-
-        trainer = Trainer(
-            model=run.model,
-            args=TrainingArguments(
-                **arguments(run),
-                train_sampling_strategy="group_by_length",
-                activation_checkpointing=run.engine.training.gradient_checkpointing,
-            ),
-            train_dataset=dataset(run.rows),
-            eval_dataset=dataset(run.validation) if run.validation else None,
-            data_collator=lambda rows: pad_rows(rows, run.engine.tokenizer.pad_token_id),
-            callbacks=[follow(run.folder, run.progress, check_gradients)],
-        )
-        return run_trainer(trainer, run)
+        return train_plainly(run, with_labels)
 
 
 METHOD = PromptTuning()
