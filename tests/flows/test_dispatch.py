@@ -29,7 +29,7 @@ class Server:
     def look(self, run: str) -> Seen:
         life: Iterator[str] = self.lives.get(run, iter(()))
         self.now[run] = next(life, self.now.get(run, "waiting"))
-        return Seen(self.now[run], f"told by {run}")  # type: ignore[arg-type]
+        return Seen(self.now[run], f"told by {run}")
 
     def take_back(self, run: str) -> bool:
         if self.now[run] != "waiting":

@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,19 +24,17 @@ from tasks.data.prompts import PromptSpec
 from tasks.models.answers import Answer, KeptAnswers
 from tasks.models.job import GenerationJob
 from tests.chat_server import ChatServer
+from tests.commands import Place
 
-NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 TINY = ["evaluate", "random:llama-tiny", "--recipe", "tiny"]
 SCHEMA = "CREATE TABLE cars (id INTEGER, name TEXT); INSERT INTO cars VALUES (1, 'Fiat'), (2, 'Opel');"
 
 
-class Place:
-    """One folder in which commands run, with examples in it."""
+class Asked(Place):
+    """A place with examples in it."""
 
     def __init__(self, folder: Path, models: Path, rows: int = 6) -> None:
-        self.folder = folder
-        hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        super().__init__(folder)
         self.environment["NIGHTSHIFT_MODELS"] = str(models)
         examples = [
             {"id": str(i), "db_id": "cars", "question": f"How many {'x' * i}?", "schema": SCHEMA, "sql": "SELECT 2"}
@@ -46,29 +42,13 @@ class Place:
         ]
         (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, examples)))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*NIGHTSHIFT, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Exit code, the JSON printed (None if none), stderr."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, json.loads(out) if out.startswith("{") else None, err
-
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
-    return Place(tmp_path_factory.mktemp("project"), tiny_model.parent)
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Asked:
+    return Asked(tmp_path_factory.mktemp("project"), tiny_model.parent)
 
 
-def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> None:
+def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Asked) -> None:
     made = ("--predictions", "answers.parquet", "--report", "report.html", "--suite", "2", "--json", "-")
     code, card, err = place.run(*TINY, "--data", "rows.jsonl", *made)
     assert code == 0, err
@@ -87,7 +67,7 @@ def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Place) -> 
 
 @pytest.mark.night
 def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path, tiny_model: Path) -> None:
-    place = Place(tmp_path, tiny_model.parent, rows=24)
+    place = Asked(tmp_path, tiny_model.parent, rows=24)
     small = ("--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100")
     victim = place.start(*TINY, "--data", "rows.jsonl", *small)
     deadline = time.monotonic() + 240
@@ -112,7 +92,7 @@ def test_killed_with_its_answers_it_goes_on_where_it_stopped(tmp_path: Path, tin
     assert card["n"] == 24
 
 
-def test_a_server_is_asked_instead_of_a_model(place: Place) -> None:
+def test_a_server_is_asked_instead_of_a_model(place: Asked) -> None:
     train = {"id": "a", "db_id": "x", "question": "Which songs?", "schema": "CREATE TABLE song (title TEXT)"}
     (place.folder / "train.jsonl").write_text(json.dumps(train | {"sql": "SELECT title FROM song"}))
     with ChatServer() as server:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,37 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+from tests.commands import Place
+
 RETRAIN = ["retrain", "tiny", "--json"]
 
 
-class Place:
-    """One folder in which commands run, as one user's project would be."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*NIGHTSHIFT, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Exit code, the JSON printed (None if none), stderr."""
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
-            process.kill()  # else the night goes on behind the tests that follow
-            raise
-        return process.returncode, json.loads(out) if out.strip() else None, err
+class Nights(Place):
+    """A place whose finished stages are looked at."""
 
     def stage_markers(self) -> dict[str, int]:
         """Finished stages in the store: key -> time of writing."""
@@ -54,18 +29,18 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("project"))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    return Nights(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
-def first(place: Place) -> dict[str, Any]:
+def first(place: Nights) -> dict[str, Any]:
     code, outcome, err = place.run(*RETRAIN)
     assert code == 0, err
     return outcome
 
 
-def test_the_first_night_promotes(first: dict[str, Any], place: Place) -> None:
+def test_the_first_night_promotes(first: dict[str, Any], place: Nights) -> None:
     assert first["outcome"] == "promoted"
     assert first["version"] == "1"
     assert first["champion"] is None
@@ -82,7 +57,7 @@ def test_the_first_night_promotes(first: dict[str, Any], place: Place) -> None:
 
 
 def test_what_the_night_leaves_for_other_machines_names_no_folder_of_this_one(
-    first: dict[str, Any], place: Place
+    first: dict[str, Any], place: Nights
 ) -> None:
     store = place.folder / ".nightshift" / "store"
     folder = store / "nights" / first["night"]
@@ -93,7 +68,7 @@ def test_what_the_night_leaves_for_other_machines_names_no_folder_of_this_one(
     assert (store / json.loads((folder / "retrain.json").read_text())["report"]).is_file()
 
 
-def test_the_release_is_in_production_and_in_the_ledger(first: dict[str, Any], place: Place) -> None:
+def test_the_release_is_in_production_and_in_the_ledger(first: dict[str, Any], place: Nights) -> None:
     _, releases, _ = place.run("releases", "--json")
     assert [(r["version"], r["aliases"], r["stage"], r["verdict"]) for r in releases] == [
         ("1", ["Production"], "Production", "pass")
@@ -102,7 +77,7 @@ def test_the_release_is_in_production_and_in_the_ledger(first: dict[str, Any], p
     assert [(e["number"], e["version"], e["night"]) for e in history] == [(1, "1", first["night"])]
 
 
-def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], place: Place) -> None:
+def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], place: Nights) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{place.folder}/.nightshift/mlflow.db")
@@ -121,7 +96,7 @@ def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], 
     assert all(run.info.status == "FINISHED" for run in runs)
 
 
-def test_production_answers_with_sql_and_rows_read_only(first: dict[str, Any], place: Place) -> None:
+def test_production_answers_with_sql_and_rows_read_only(first: dict[str, Any], place: Nights) -> None:
     import sqlite3
 
     path = place.folder / "cars.sqlite"
@@ -136,7 +111,7 @@ def test_production_answers_with_sql_and_rows_read_only(first: dict[str, Any], p
     assert path.read_bytes() == before
 
 
-def test_production_is_evaluated_as_the_night_did(first: dict[str, Any], place: Place) -> None:
+def test_production_is_evaluated_as_the_night_did(first: dict[str, Any], place: Nights) -> None:
     [judged] = [
         found
         for path in place.folder.glob(".nightshift/store/scorecards/*.json")
@@ -155,7 +130,7 @@ def test_production_is_evaluated_as_the_night_did(first: dict[str, Any], place: 
     assert card["metrics"]["execution_accuracy"]["value"] == first["metrics"]["execution_accuracy"]
 
 
-def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Place) -> None:
+def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Nights) -> None:
     code, outcome, err = place.run(*RETRAIN)
     assert code == 0, err
     assert outcome["outcome"] == "nothing_new"
@@ -164,7 +139,7 @@ def test_the_same_night_again_has_nothing_new(first: dict[str, Any], place: Plac
 
 
 @pytest.mark.night
-def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[str, Any], place: Place) -> None:
+def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[str, Any], place: Nights) -> None:
     ddl = "CREATE TABLE cars (id INTEGER, wheels INTEGER)"
     rows = [
         {
@@ -194,7 +169,7 @@ def test_data_that_drifted_end_the_night_with_the_rule_they_broke(first: dict[st
 
 
 @pytest.mark.night
-def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Place) -> None:
+def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any], place: Nights) -> None:
     # A gate that nothing can pass stands for a challenger that is not good enough.
     beaten = "{metric: execution_accuracy, versus: champion, min_delta: 0.01}"
     worse = f"gates=[{{metric: execution_accuracy, min: 1.0}}, {beaten}]"
@@ -213,7 +188,7 @@ def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any
 
 
 @pytest.mark.night
-def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: Place) -> None:
+def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: Nights) -> None:
     code, outcome, err = place.run(*RETRAIN, "--set", "release.approval=manual", "--set", "training.seed=43")
     assert code == 4, err
     version = outcome["version"]
@@ -225,7 +200,7 @@ def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: 
 
 
 def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Nights(tmp_path)
     rows = [
         {"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"}
         for i in range(9)
@@ -243,7 +218,7 @@ def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
 
 @pytest.mark.night
 def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Nights(tmp_path)
     one = place.start(*RETRAIN)
     _wait_for(lambda: list(tmp_path.glob(".nightshift/store/leases/*/*.holder")), one)
     code, outcome, err = place.run(*RETRAIN)
@@ -258,12 +233,10 @@ def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
 
 @pytest.mark.night
 def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Nights(tmp_path)
     # Enough steps for the kill to land between two checkpoints of the second stage.
     longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
-    # No pipes: the embedded server outlives a killed parent and would hold their other end open.
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    victim = subprocess.Popen([*NIGHTSHIFT, *RETRAIN, *longer], cwd=tmp_path, env=place.environment, **silent)
+    victim = place.start_silently(*RETRAIN, *longer)
     _wait_for(lambda: list(tmp_path.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
     children = psutil.Process(victim.pid).children(recursive=True)
     os.kill(victim.pid, signal.SIGKILL)
@@ -285,12 +258,11 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
 
 @pytest.mark.night
 def test_killed_while_a_model_answers(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Nights(tmp_path)
     # Enough questions for the kill to land between two parts of the answers.
     slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100"]
     slow += ["--set", "evaluation.max_samples=null"]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    victim = subprocess.Popen([*NIGHTSHIFT, *RETRAIN, *slow], cwd=tmp_path, env=place.environment, **silent)
+    victim = place.start_silently(*RETRAIN, *slow)
     pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
     _wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(pattern)), victim)
     children = psutil.Process(victim.pid).children(recursive=True)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-
-def nightshift(folder: Path, *arguments: str) -> tuple[int, Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)
+from tests.commands import nightshift
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.commands import nightshift
 
 pytestmark = pytest.mark.night
 
@@ -21,20 +19,6 @@ INSERT INTO singers VALUES (1, 'Lea Moreau', 'France', 31), (2, 'Jan Novak', 'Cz
   (3, 'Ann Lee', 'France', 27);
 INSERT INTO concerts VALUES (1, 1, 2023), (2, 1, 2024), (3, 2, 2024);
 """
-
-
-def nightshift(folder: Path, *arguments: str) -> tuple[int, Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)
 
 
 def test_the_quickstart_night(tmp_path: Path) -> None:

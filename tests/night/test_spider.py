@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.commands import nightshift
 
 SMALL = [
     "model=random:llama-tiny",
@@ -28,12 +27,8 @@ SMALL = [
 def test_a_night_on_spider_is_tested_on_databases_it_never_saw(tmp_path: Path, real_data: Path) -> None:
     spider = real_data / "spider"
     options = [part for setting in (f"data.sources.0.path={spider}", *SMALL) for part in ("--set", setting)]
-    hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-    command = [sys.executable, "-m", "flows.cli", "retrain", "spider", "--json", *options]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["outcome"] == "promoted"
+    code, outcome = nightshift(tmp_path, "retrain", "spider", *options)
+    assert (code, outcome["outcome"]) == (0, "promoted")
     store = tmp_path / ".nightshift" / "store"
     (manifest,) = (json.loads(path.read_text()) for path in store.glob("datasets/*/manifest.json"))
     accounting = manifest["accounting"]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.server.test_schedule import ROOT, Servers
+from tests.server.conftest import ROOT, Servers
 
 pytestmark = pytest.mark.cluster
 

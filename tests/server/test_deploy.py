@@ -5,27 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.gpu import POOLS
-from tests.server.test_schedule import Servers, servers  # noqa: F401  (a fixture)
+from tests.server.conftest import ROOT, Servers
 
 pytestmark = pytest.mark.server
 
-ROOT = Path(__file__).parents[2]
 
-
-def deploy(servers: Servers, *arguments: str) -> subprocess.CompletedProcess[str]:  # noqa: F811
+def deploy(servers: Servers, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "flows.cli", "deploy", "--file", str(ROOT / "prefect.yaml"), "--json", *arguments]
     return subprocess.run(
         command, env=servers.environment, cwd=servers.folder, capture_output=True, text=True, check=False
     )
 
 
-def test_deploying_twice_changes_nothing_the_second_time(servers: Servers) -> None:  # noqa: F811
+def test_deploying_twice_changes_nothing_the_second_time(servers: Servers) -> None:
     first = deploy(servers)
     assert first.returncode == 0, first.stderr
     done = {(c["kind"], c["name"]): c["done"] for c in json.loads(first.stdout)["changes"]}

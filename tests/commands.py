@@ -1,0 +1,71 @@
+"""The command line run as a user runs it, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would point commands at other servers or folders."""
+    hidden = ("NIGHTSHIFT_", "PREFECT_", "MLFLOW_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+
+
+def nightshift(folder: Path, *arguments: str, timeout: float = 1800) -> tuple[int, Any]:
+    """Exit code and JSON of a command."""
+    done = subprocess.run(
+        [*NIGHTSHIFT, *arguments, "--json"],
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+class Place:
+    """One folder in which commands run, as one user's project would be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = clean_environment()
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that runs on; `run` waits for it."""
+        return subprocess.Popen(
+            [*NIGHTSHIFT, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start_silently(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command to be killed. No pipes: the embedded server outlives its parent and would hold their other end."""
+        return subprocess.Popen(
+            [*NIGHTSHIFT, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, Any, str]:
+        """Exit code, the JSON printed (None if none), stderr."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()  # else the night goes on behind the tests that follow
+            raise
+        return process.returncode, json.loads(out) if out.startswith(("{", "[")) else None, err
