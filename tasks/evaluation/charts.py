@@ -54,7 +54,7 @@ def interval_bar(
 
 def loss_chart(curves: Sequence[Curve]) -> Markup:
     """Learning curves of stages, one after the other along the steps; empty when no stage has two finite points."""
-    kept = [(curve, _finite(curve.points)) for curve in curves]
+    kept = [(curve, finite_points(curve.points)) for curve in curves]
     kept = [(curve, points) for curve, points in kept if len(points) > 1]
     if not kept:
         return Markup("")
@@ -98,7 +98,7 @@ def loss_chart(curves: Sequence[Curve]) -> Markup:
     )
 
 
-def _finite(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float]]:
+def finite_points(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float]]:
     """Points with finite losses, thinned so that a long stage does not swell the page; the last one always stays."""
     finite = [(float(step), float(loss)) for step, loss in points if loss is not None and math.isfinite(loss)]
     every = max(1, math.ceil(len(finite) / _MAX_POINTS))
