@@ -108,16 +108,10 @@ def find_recipe(name: str) -> Path:
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and check a recipe. Raises UserError on one line: file, key, and the nearest valid key."""
-    path = find_recipe(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"recipe {path.name} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"recipe {path.name} is no mapping of keys to values")
+    content, origin = read_content(name)
     for override in overrides:
-        _apply(content, override)
-    return parse_recipe(content, path.name)
+        set_value(content, *parse_override(override), f"--set {override!r}")
+    return parse_recipe(content, origin)
 
 
 def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
@@ -125,42 +119,62 @@ def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"recipe {origin}: {_explain(error)}") from None
+        raise UserError(f"recipe {origin}: {explain(error, Recipe)}") from None
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
-    """`training.stages.0.max_steps=3`: set one value, read as YAML, creating mappings on the way."""
+def parse_override(override: str) -> tuple[str, Any]:
+    """`training.stages.0.max_steps=3` as path and value, which is read as YAML. Raises UserError for anything else."""
     path, sign, text = override.partition("=")
     if not sign or not path:
         raise UserError(f"--set {override!r}: write path=value, for example training.stages.0.max_steps=3")
+    return path, yaml.safe_load(text)
+
+
+def set_value(content: dict[str, Any], path: str, value: Any, told: str) -> None:
+    """Set the value at a dotted path of a recipe's content, creating mappings on the way; `told` begins errors."""
     keys, node = path.split("."), content
     for i, key in enumerate(keys):
         last = i == len(keys) - 1
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
-                raise UserError(
-                    f"--set {override!r}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it"
-                )
+                raise UserError(f"{told}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it")
             key = int(key)
         elif not isinstance(node, dict):
-            raise UserError(f"--set {override!r}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
+            raise UserError(f"{told}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
         if last:
-            node[key] = yaml.safe_load(text)
+            node[key] = value
         elif isinstance(node, dict):
             node = node.setdefault(key, {})
         else:
             node = node[key]
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem as one line; further ones are counted."""
+def read_content(name: str) -> tuple[dict[str, Any], str]:
+    """A recipe's content before anything is checked, and its file's name."""
+    path = find_recipe(name)
+    return read_mapping(path, "recipe"), path.name
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file that holds keys and values; raises UserError for any other, `what` says what it should be."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{what} {path.name} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{what} {path.name} is no mapping of keys to values")
+    return content
+
+
+def explain(error: ValidationError, spec: type[BaseModel]) -> str:
+    """The first problem of a document of class `spec` as one line; further ones are counted."""
     problems = error.errors(include_url=False)
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]
-        near = difflib.get_close_matches(str(key), list(_fields_at(Recipe, parents)), n=1, cutoff=0.3)
+        near = difflib.get_close_matches(str(key), list(_fields_at(spec, parents)), n=1, cutoff=0.3)
         return f"unknown key {where!r}{f'; did you mean {near[0]!r}?' if near else ''}{more}"
     if first["type"] == "missing":
         return f"{where!r} is missing{more}"
