@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,12 @@ from infra.errors import NightshiftError
 from infra.settings import PROCESS_ENVIRONMENT
 
 FAILURE = "nightshift-error: "
+ASKED_TO_END = (-signal.SIGINT, -signal.SIGTERM)  # exit codes of a child that somebody ended on purpose
 POLL_SECONDS = 0.25
+
+
+class Interrupted(NightshiftError):
+    """The process was asked to end, as by Ctrl-C: that says nothing about its job."""
 
 
 class ModelProcess:
@@ -41,11 +47,13 @@ class ModelProcess:
     def wait(self, until: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Return when `until()` holds or the process has ended well; `tick` runs at every poll.
 
-        Raises NightshiftError with the child's own words when it failed.
+        Raises NightshiftError with the child's own words when it failed, Interrupted when it was asked to end.
         """
         while not until():
             code = self._process.poll()
             if code is not None:
+                if code in ASKED_TO_END:
+                    raise Interrupted(f"{self.module} was ended by {signal.Signals(-code).name}")
                 if code != 0:
                     raise NightshiftError(self._reason(code))
                 return

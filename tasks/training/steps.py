@@ -16,9 +16,10 @@ from prefect.cache_policies import NO_CACHE
 from infra.errors import first_line
 from infra.progress import emit
 from infra.store import Store
-from tasks.models.process import ModelProcess, read_progress
+from tasks.models.process import ModelProcess
 from tasks.training.curriculum import keep_stage
-from tasks.training.job import PROGRESS, StageJob, read_result
+from tasks.training.following import wait_for_stage
+from tasks.training.job import StageJob, read_result
 
 ARTIFACT_SECONDS = 3.0
 
@@ -49,24 +50,19 @@ def follow_stage(title: str, stage: StageJob, process: ModelProcess | None, work
 
     `process` is None when every stage was finished before. Returns the stage's result.
     """
-    folder, activity = work / stage.folder, f"train: {stage.spec.name}"
-    if process is not None and read_result(folder) is None:
+    activity = f"train: {stage.spec.name}"
+    if process is not None and read_result(work / stage.folder) is None:
         page = StageProgress(title, f"stage-{stage.spec.name}".replace("_", "-"))
         page.show(0.0)
         shown = 0.0
 
-        def show() -> None:
+        def show(percent: float) -> None:
             nonlocal shown
-            now = read_progress(folder / PROGRESS)
-            if not now:
-                emit(activity, "loading the model")
-                return
-            emit(activity, f"loss {now['loss']:.3f}", now["step"], now["steps"])
             if time.monotonic() - shown > ARTIFACT_SECONDS:
-                page.show(round(100 * now["step"] / now["steps"], 1))
+                page.show(percent)
                 shown = time.monotonic()
 
-        process.wait(until=lambda: read_result(folder) is not None, tick=show)
+        wait_for_stage(stage, process, work, activity, show)
         page.show(100.0)
     result = keep_stage(stage, store, work)
     emit(activity, f"loss {result.curve[-1][1]:.3f}", result.steps, result.steps)

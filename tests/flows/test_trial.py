@@ -1,0 +1,55 @@
+"""One trial: what it measures, that it starts fresh, and that failing is a result."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from flows.trial import draw_rows, forget_work, run_trial
+from tasks.training.trials import Trial, read_trials, record_trial
+from tests.flows.trials import bench_in, dataset_of, tiny
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.mark.night
+def test_a_trial_measures_what_tables_show(models: Path, tmp_path: Path) -> None:
+    recipe = tiny()
+    bench = bench_in(tmp_path, models, questions=3, objective="execution_accuracy")
+    dataset = dataset_of(recipe, bench.store, tmp_path / "dataset")
+    trial = Trial(number=0, name="trial 0", train=40, validation=8)
+    result = run_trial(trial, recipe, dataset, bench)
+    assert (result.status, result.error) == ("finished", None)
+    assert (result.train_rows, result.validation_rows, result.steps) == (40, 8, 4)
+    assert [step for step, _ in result.curve] == [1, 2, 3, 4]
+    assert (result.initial_loss, result.final_loss) == (result.curve[0][1], result.curve[-1][1])
+    assert result.execution_accuracy is not None
+    assert (result.objective, result.execution_accuracy.n) == (result.execution_accuracy.value, 3)
+    assert result.low <= result.objective <= result.high
+    assert bench.store.exists(result.predictions_key)
+    assert result.eval_loss > 0
+    assert 0 < result.trainable < result.total_parameters
+    # A batch of 8 rows has eight rows' tokens.
+    assert result.tokens / (4 * 8) == pytest.approx(result.tokens_per_second / result.samples_per_second, rel=0.02)
+    assert record_trial(bench.store, "s", result) == result == read_trials(bench.store, "s")[0]
+    forget_work(0, bench)
+    assert not (bench.work / "0").exists()
+
+
+def test_smaller_samples_are_part_of_larger_ones(models: Path, tmp_path: Path) -> None:
+    recipe, bench = tiny(), bench_in(tmp_path, models)
+    dataset = dataset_of(recipe, bench.store, tmp_path / "dataset")
+    drawn = [
+        {split: {e.id for e in getattr(rows, split)} for split in ("train", "validation")}
+        for count in (10, 25, None)
+        for rows in [draw_rows(Trial(number=0, name="", train=count, validation=count), recipe, dataset, bench)]
+    ]
+    for small, large in pairwise(drawn):
+        assert small["train"] < large["train"]
+        assert small["validation"] < large["validation"]
+    assert [len(rows["train"]) for rows in drawn[:2]] == [10, 25]
