@@ -203,8 +203,10 @@ def answered(
     candidate = Candidate("challenger", trial.name, model, adapter, fingerprint_of_folder(adapter), recipe.prompt)
     spec, test = recipe.evaluation, rows.asked_fingerprint
     predictions = answer(bench.store, [candidate], rows.asked, test, spec, work)["challenger"]
-    card = load_scorecard(bench.store, judge(bench.store, candidate, predictions, rows.asked, test, spec, work))
-    return {"execution_accuracy": card.metrics["execution_accuracy"], "predictions_key": predictions.key}
+    judged = judge(bench.store, candidate, predictions, rows.asked, test, spec, work)
+    card = load_scorecard(bench.store, judged)
+    accuracy = card.metrics["execution_accuracy"]
+    return {"execution_accuracy": accuracy, "predictions_key": predictions.key, "scorecard_key": judged.key}
 
 
 def _objective(bench: Bench, told: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class TrialResult(_Model):
     prompt_fingerprint: str
     run_id: str | None = Field(None, description="its MLflow run")
     predictions_key: str | None = Field(None, description="its answers in the store")
+    scorecard_key: str | None = Field(None, description="what became of each of them")
     curve: list[tuple[int, float]] = Field([], description="(step, training loss), stages one after another")
     train_rows: int | None = None
     validation_rows: int | None = None

@@ -32,6 +32,7 @@ def test_a_trial_measures_what_tables_show(models: Path, tmp_path: Path) -> None
     assert (result.objective, result.execution_accuracy.n) == (result.execution_accuracy.value, 3)
     assert result.low <= result.objective <= result.high
     assert bench.store.exists(result.predictions_key)
+    assert bench.store.exists(result.scorecard_key)
     assert result.eval_loss > 0
     assert 0 < result.trainable < result.total_parameters
     # A batch of 8 rows has eight rows' tokens.
