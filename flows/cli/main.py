@@ -20,6 +20,7 @@ from flows.cli import (
     scores,
     serve,
     stack,
+    study,
     watch,
 )
 from infra.errors import NightshiftError
@@ -56,6 +57,7 @@ serve.register(app)
 stack.register(app)
 deploy.register(app)
 plan.register(app)
+study.register(app)
 
 
 def main() -> None:

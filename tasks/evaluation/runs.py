@@ -49,10 +49,12 @@ class Run(BaseModel):
     seconds: float | None = None
     steps: int | None = None
     price: float | None = Field(None, description="what its seconds cost, where the recipe has a price an hour")
+    device: str = ""
     data_fingerprint: str = ""
     prompt_fingerprint: str = ""
     run_id: str | None = Field(None, description="its MLflow run")
     predictions_key: str | None = Field(None, description="its answers in the store")
+    scorecard_key: str | None = Field(None, description="what became of each of them")
     curve: list[tuple[int, float]] = Field(default_factory=list, description="(step, training loss)")
 
     @property

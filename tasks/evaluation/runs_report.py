@@ -67,7 +67,7 @@ def compare_runs(
         raise UserError(f"the reference {reference!r} is none of the runs: {', '.join(names)}")
     against = next((run for run in runs if run.name == reference), _first(runs))
     apart = tell_apart([run for run in runs if run.finished], outcomes)
-    differs = {run.name: confounds(run, against, varies) for run in runs if run is not against}
+    differs = {run.name: confounds(run, against, varies) for run in runs if run is not against and run.finished}
     differs = {name: found for name, found in differs.items() if found}
     tables = [final_table(runs, apart, differs)]
     if any(run.candidates > 0 for run in trials or runs):

@@ -1,0 +1,133 @@
+"""study: every row of an experiment on one dataset, with one prompt and one evaluation, and the report of them all.
+
+study(name, scale, overrides)
+ |- prepare   one dataset for all rows                                      cpu
+ |- row       its candidates by validation loss, then the row itself         gpu, row after row
+ `- report    tables, charts and findings: page, Markdown, JSON, MLflow     cpu
+
+A finished row is kept: a study that broke off goes on with the next one, inside a row with the last checkpoint. A row
+that fails is shown as failed. Limits: rows run one after another, on this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.night import Night, freeze, plan_night
+from flows.prepare import prepare
+from flows.recipe import check_recipe
+from flows.runtime import locally
+from flows.studies import Plan, Row, Scale, load_study, plan_study
+from flows.study_report import open_run, publish
+from flows.study_rows import Ground, settle_row
+from flows.trial import Bench
+from infra.errors import NightshiftError
+from infra.hashing import fingerprint
+from infra.lease import Lease
+from infra.progress import emit
+from infra.refs import Ref
+from infra.settings import Settings
+from tasks.training.trials import read_trials, trials_prefix
+
+
+@dataclass(frozen=True)
+class Study:
+    """A planned study and the night whose dataset it takes."""
+
+    plan: Plan
+    night: Night
+    key: str
+
+
+def find_study(plan: Plan, settings: Settings | None = None) -> Study:
+    """The study that a plan stands for now: known by its rows, the data and the code.
+
+    Nothing is written. Raises UserError when something that a row names is missing.
+    """
+    recipes = [recipe for row in plan.rows for recipe in row.recipes]
+    # One dataset for all: with its databases where any row runs queries.
+    prepares = next((recipe for recipe in recipes if recipe.training.runs_queries), recipes[0])
+    night = plan_night(prepares, settings=settings)
+    models = sorted({check_recipe(recipe)[1] for recipe in recipes})
+    return Study(plan, night, fingerprint([plan.identity(), list(night.sources), models, night.code]))
+
+
+@flow(name="study", flow_run_name="study {name} ({scale})", log_prints=True)
+def study(
+    name: str,
+    scale: Scale = "quickstart",
+    overrides: tuple[str, ...] = (),
+    rows: tuple[str, ...] = (),
+    train: int | None = None,
+    test_questions: int | None = None,
+    retry: bool = False,
+) -> dict[str, Any]:
+    """Run what is missing of a study and write its report.
+
+    Args:
+        name: name of a built-in study, or the path of a study file on the worker.
+        scale: quickstart, or full: as it was published.
+        overrides: values to change in every row, one an item, such as training.seed=7.
+        rows: names of the rows to run; all when empty. Rows run before are in the report in any case.
+        train: training rows of every run; as the study says when empty.
+        test_questions: test questions of every run; as the study says when empty.
+        retry: run rows again that failed.
+    """
+    plan = plan_study(load_study(name), scale, overrides, train, test_questions)
+    chosen = plan.chosen(rows)
+    found = find_study(plan)
+    night = found.night
+    with Lease(night.store, f"studies/{found.key}"), locally(night):
+        run = open_run(plan, found.key)
+        ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
+        if retry:
+            _forget_failed(found)
+        for place, row in enumerate(chosen):
+            emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
+            run_row(row, ground)
+        emit("study", "writing the report", len(chosen), len(chosen))
+        return publish(plan, night, found.key, ground.dataset, run)
+
+
+@task(task_run_name="row {row.spec.name}", cache_policy=NO_CACHE)
+def run_row(row: Row, ground: Ground) -> str:
+    """One row; returns how it ended."""
+    return settle_row(row, ground).status
+
+
+def take_dataset(found: Study) -> Ref:
+    """The dataset that all rows share, prepared once."""
+    night = found.night
+    if night.outcome("prepare") is None:
+        freeze(night, f"the data of study {found.plan.spec.name}")
+        prepare(night.id)
+    prepared = night.outcome("prepare") or {}
+    if not prepared.get("accepted"):
+        reasons = ", ".join((prepared.get("validation") or {}).get("reasons", {})) or "see its Data Docs"
+        raise NightshiftError(f"the data of study {found.plan.spec.name} break their contract: {reasons}")
+    return Ref.model_validate(prepared["dataset"])
+
+
+def _bench(found: Study, run: str) -> Bench:
+    night = found.night
+    return Bench(
+        settings=night.settings,
+        store=night.store,
+        work=night.settings.work / f"study-{found.key}",
+        code=night.code,
+        run=run,
+        objective="execution_accuracy",
+        questions=found.plan.test_questions,
+        split="test",
+    )
+
+
+def _forget_failed(found: Study) -> None:
+    """Drop the records of rows and candidates that failed, so that they are run again."""
+    for result in read_trials(found.night.store, found.key):
+        if result.status == "failed":
+            found.night.store.delete(f"{trials_prefix(found.key)}/{result.number}.json")
