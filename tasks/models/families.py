@@ -15,7 +15,8 @@ from typing import Any, Literal
 from infra.errors import UserError
 
 Architecture = Literal["causal", "seq2seq"]
-Attention = Literal["eager", "sdpa", "flash_attention_2"]
+Attention = Literal["eager", "sdpa", "flash_attention_2", "products"]
+PRODUCTS: Attention = "products"  # tasks.models.attention
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NightshiftError, UserError, first_line
-from tasks.models.families import family_of, start_decoder
+from tasks.models.attention import register_products
+from tasks.models.families import PRODUCTS, family_of, start_decoder
 from tasks.models.precision import Device, Precision, choose_precision, probe_device
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -42,7 +43,9 @@ def load_base(folder: Path, precision: Precision | None = None, four_bit: str | 
         kind = AutoModelForSeq2SeqLM if family.architecture == "seq2seq" else AutoModelForCausalLM
         attention = family.attention or chosen.attention
         # SDPA is what transformers takes by itself wherever a family has it.
-        given: dict[str, Any] = {} if attention == "sdpa" else {"attn_implementation": attention}
+        own = attention == "sdpa" or (attention == PRODUCTS and family.architecture == "seq2seq")
+        given: dict[str, Any] = {} if own else {"attn_implementation": attention}
+        register_products()
         if four_bit:
             given |= {"quantization_config": _four_bit(four_bit, chosen, device), "device_map": {"": 0}}
         model = kind.from_pretrained(folder, dtype=getattr(torch, chosen.weights), use_safetensors=True, **given)
@@ -90,7 +93,9 @@ def load_adapter(base: Any, folder: Path, trainable: bool = False, precision: Pr
     if not (folder / ADAPTER_CONFIG).is_file():
         raise NightshiftError(f"adapter folder {folder.name} has no {ADAPTER_CONFIG}")
     try:
-        return PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+        # What only answers computes in the base's own precision, as autocast did in training; in float32 an adapter
+        # makes reading prompts three times slower on a CPU.
+        return PeftModel.from_pretrained(base, folder, is_trainable=trainable, autocast_adapter_dtype=trainable)
     except (ValueError, RuntimeError, OSError) as error:
         raise NightshiftError(f"adapter does not fit the base model: {first_line(error)}") from error
 

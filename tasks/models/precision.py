@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from tasks.models.families import Attention
+from tasks.models.families import PRODUCTS, Attention
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -57,7 +57,7 @@ def choose_precision(device: Device, work: Work = ANSWERING, installed: Collecti
     device           adapters                  all weights               kernels
     H100, L4, A100   bf16 base, bf16 autocast  fp32 base, bf16 autocast  TF32; FlashAttention and Liger where installed
     T4               fp16 base, fp16 autocast  fp32 base, fp16 autocast  SDPA
-    CPU with bf16    bf16 base, bf16 autocast  fp32 base, bf16 autocast  SDPA
+    CPU with bf16    bf16 base, bf16 autocast  fp32 base, bf16 autocast  products (tasks.models.attention)
     CPU, MPS         fp32                      fp32                      SDPA
 
     What is trained is float32 everywhere: with float16 gradients underflow and with bfloat16 small steps are lost. A
@@ -69,10 +69,13 @@ def choose_precision(device: Device, work: Work = ANSWERING, installed: Collecti
         product = "bfloat16"
     elif device.kind == "cuda" and work.float16:
         product = "float16"
+    attention: Attention = PRODUCTS if device.kind == "cpu" and product else "sdpa"
+    if ampere and "flash_attn" in installed and not work.mask_matrix:
+        attention = "flash_attention_2"
     return Precision(
         weights="float32" if work.trains_all or product is None else product,
         autocast=product,
-        attention="flash_attention_2" if ampere and "flash_attn" in installed and not work.mask_matrix else "sdpa",
+        attention=attention,
         tf32=ampere,
         liger=ampere and "liger_kernel" in installed,
     )

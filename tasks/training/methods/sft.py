@@ -66,7 +66,7 @@ def train_sft(run: Run) -> Trained:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if return_outputs or self.accelerator.num_processes > 1:
+            if self.accelerator.num_processes > 1:
                 # Several processes synchronise gradients in the wrapper that the lines below step around.
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             causal = self.accelerator.unwrap_model(model)
@@ -79,7 +79,8 @@ def train_sft(run: Run) -> Trained:
                 hidden = causal.base_model(**given, use_cache=False).last_hidden_state[:, :-1]
                 logits = causal.get_output_embeddings()(hidden[answer])
             loss = torch.nn.functional.cross_entropy(logits.float(), labels[answer], reduction="sum")
-            return loss / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
+            loss = loss / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
+            return (loss, {}) if return_outputs else loss  # evaluation asks for outputs, and only the loss is used
 
     def dataset(items: Sequence[dict[str, Any]]) -> Dataset:
         if share == 1:
@@ -100,6 +101,7 @@ def train_sft(run: Run) -> Trained:
         activation_checkpointing=run.engine.training.gradient_checkpointing,
         max_length=None,
         packing=False,
+        prediction_loss_only=True,
     )
     trainer = AnswerLossTrainer(
         model=run.model,
