@@ -20,6 +20,9 @@ from tasks.sql.continuation import Continuation
 _KEPT = 0.85  # a batch is made smaller when no more than this share of its rows goes on: copying the cache costs time
 
 
+_ROUNDS, _LOOPED, _LONGEST = 6, 30, 16  # a loop: so many rounds, so many tokens in all, of at most so many each
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One answer: its text without special tokens, the number of new tokens, and its share of the batch's seconds."""
@@ -50,6 +53,19 @@ def statement_is_complete(text: str) -> bool:
     return False
 
 
+def is_stuck(answer: Sequence[int]) -> bool:
+    """Whether the last tokens are a few ones again and again: greedy decoding would not leave them before its limit.
+
+    >>> is_stuck([7, 1, 2, 3] + [1, 2, 3] * 9), is_stuck([1, 2, 3] * 9)
+    (True, False)
+    """
+    for period in range(1, _LONGEST + 1):
+        length = max(_ROUNDS * period, _LOOPED)
+        if length <= len(answer) and list(answer[-length:-period]) == list(answer[-length + period :]):
+            return True
+    return False
+
+
 def generate(
     model: Any,
     tokenizer: Any,
@@ -63,8 +79,8 @@ def generate(
     """Greedy answers to `prompts` (full prompt texts), in their order.
 
     With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. An
-    answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none. The model is put
-    into evaluation mode; `progress(done, total)` is called after every batch.
+    answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none, and where it only
+    repeats itself (`is_stuck`). The model is put into evaluation mode; `progress(done, total)` is called after every batch.
     """
     from tasks.models.decoding import SchemaConstraint
 
@@ -74,7 +90,9 @@ def generate(
 
     def is_done(answer: list[int]) -> bool:
         # Texts are decoded only where the last token may have completed a statement.
-        return answer[-1] in ends or (answer[-1] in marks and statement_is_complete(tokenizer.decode(answer)))
+        if answer[-1] in ends or (answer[-1] in marks and statement_is_complete(tokenizer.decode(answer))):
+            return True
+        return is_stuck(answer)
 
     model.eval()
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]

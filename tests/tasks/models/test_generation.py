@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from infra.errors import NightshiftError
 from tasks.data.prompts import PromptSpec
 from tasks.models.decoding import continuation
-from tasks.models.generation import generate, statement_is_complete
+from tasks.models.generation import generate, is_stuck, statement_is_complete
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.precision import Precision
 from tasks.sql.continuation import Continuation
@@ -50,6 +51,28 @@ def test_where_a_statement_ends(text: str, complete: bool) -> None:
     assert statement_is_complete(text) is complete
 
 
+def test_an_answer_that_only_repeats_itself_ends(model, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, turns = load_tokenizer(tiny_model), itertools.cycle((5, 6, 7))
+    monkeypatch.setattr("tasks.models.decoding.SchemaConstraint.choose", lambda *_: [next(turns)])
+    assert generate(model, tokenizer, ["a"], 60)[0].tokens == 30
+
+
+@pytest.mark.parametrize(
+    ("answer", "stuck"),
+    [
+        ([4] * 29, False),
+        ([4] * 30, True),
+        ([1, 2, 3, 4, 5, 6, 7] * 5, False),
+        ([1, 2, 3, 4, 5, 6, 7] * 6, True),
+        ([9, 9] + [1, 2] * 15, True),
+        ([1, 2] * 15 + [9], False),
+        (list(range(17)) * 6, False),
+    ],
+)
+def test_when_an_answer_is_stuck(answer: list[int], stuck: bool) -> None:
+    assert is_stuck(answer) is stuck
+
+
 def test_a_missing_adapter_is_an_error_and_never_the_base(model, tmp_path: Path) -> None:
     with pytest.raises(NightshiftError, match=r"adapter_config\.json"):
         load_adapter(model, tmp_path)
@@ -81,3 +104,15 @@ def test_the_decoding_of_a_recipe_decides_the_rule() -> None:
     assert continuation(PromptSpec(), SCHEMA, "How many?") is None
     assert continuation(PromptSpec(decoding="constrained"), "CREATE TABLE t (", "How many?") is None
     assert continuation(PromptSpec(decoding="constrained"), SCHEMA, "How many?") is not None
+
+
+def test_a_frozen_head_is_asked_for_the_last_position_alone(tiny_model: Path) -> None:
+    """PyTorch copies a frozen head's weights for every row of what is not contiguous: gigabytes for a real head."""
+    frozen = load_base(tiny_model, Precision("float32", None)).requires_grad_(False)
+    asked: list[tuple[tuple[int, ...], bool]] = []
+    frozen.get_output_embeddings().register_forward_pre_hook(
+        lambda _, given: asked.append((tuple(given[0].shape[:2]), given[0].is_contiguous()))
+    )
+    generate(frozen, load_tokenizer(tiny_model), PROMPTS, 3, batch_size=5)
+    assert asked
+    assert all(shape == (shape[0], 1) and whole for shape, whole in asked)

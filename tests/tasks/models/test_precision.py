@@ -26,8 +26,8 @@ KERNELS = {"flash_attn", "liger_kernel"}
         (H100, ROWS_ALONE, KERNELS, Precision("bfloat16", "bfloat16", "flash_attention_2", tf32=True, liger=True)),
         (H100, Work(), KERNELS, Precision("bfloat16", "bfloat16", "sdpa", tf32=True, liger=True)),  # a mask is a matrix
         (H100, ROWS_ALONE, (), Precision("bfloat16", "bfloat16", "sdpa", tf32=True)),
-        (CPU, Work(), KERNELS, Precision("bfloat16", "bfloat16")),
-        (CPU, ALL, (), Precision("float32", "bfloat16")),
+        (CPU, Work(), KERNELS, Precision("bfloat16", "bfloat16", "products")),
+        (CPU, ALL, (), Precision("float32", "bfloat16", "products")),
         (OLD_CPU, Work(), (), Precision("float32", None)),
         (MPS, Work(), (), Precision("float32", None)),
     ],
