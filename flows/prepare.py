@@ -27,6 +27,7 @@ from tasks.data.dataset import Manifest, write_dataset
 from tasks.data.feedback_source import REGRESSION, FeedbackSource, read_feedback_source
 from tasks.data.frame import TokenCounter
 from tasks.data.ingest import read_sources
+from tasks.data.uniform_gold import write_uniformly
 from tasks.data.values import add_values
 from tasks.models.steps import fetch_model
 from tasks.models.tokens import token_counter
@@ -178,6 +179,9 @@ def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) ->
     shutil.rmtree(folder, ignore_errors=True)
     most = night.recipe.prompt.sample_values
     learned = {split: rows for split, rows in divided.splits.items() if split != "test"}
+    if night.recipe.data.sql_style == "uniform":
+        emit("prepare", "writing training queries one way")
+        learned = {split: write_uniformly(rows) for split, rows in learned.items()}
     shown = {split: add_values(rows, most) for split, rows in learned.items()}
     runs = night.recipe.training.runs_queries
     splits = {

@@ -45,6 +45,9 @@ class DataSpec(BaseModel):
     splits: SplitSpec = SplitSpec()
     decontaminate: DecontaminationSpec = DecontaminationSpec()
     mixture: MixtureSpec = MixtureSpec()
+    sql_style: Literal["given", "uniform"] = Field(
+        "given", description="uniform: training queries rewritten one way, without aliases; test rows stay as given"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DataSpec:

@@ -46,6 +46,8 @@ def test_a_night_on_spider_is_tested_on_databases_it_never_saw(tmp_path: Path, r
     assert not {row["db_id"] for row in rows["train"]} & {row["db_id"] for row in rows["test"]}
     assert {row["database"] for row in rows["train"]} == {""}
     assert all((store / row["database"]).is_file() for row in rows["test"])
+    assert not any("  " in row["sql"] or "T1." in row["sql"] for row in rows["train"] if row["source"] == "spider")
+    assert any(" AS T1" in row["sql"] for row in rows["test"])  # what answers are judged by stays as it came
     assert str(spider) not in json.dumps([row["database"] for row in rows["test"]])
     # Gold has rows: it ran on the database files, not on empty tables made from the schema.
     database_of = {row["id"]: row["db_id"] for row in rows["test"]}
