@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.data
 	$(BIN)/python -m tests.benchmarks.metrics 500
 	$(BIN)/python -m tests.benchmarks.generation quickstart 72
+	$(BIN)/python -m tests.benchmarks.attention
 	$(BIN)/python -m tests.benchmarks.training
 
 lint: setup

@@ -47,7 +47,7 @@ def attend(
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    batch, heads, queries, width = query.shape
+    _, heads, queries, width = query.shape
     keys = key.shape[2]
     plain = attention_mask is not None and not dropout and not any(given.get(name) is not None for name in _SPECIAL)
     if not plain or queries == 1 or keys > LONGEST or query.dtype != torch.bfloat16:

@@ -80,7 +80,8 @@ def generate(
 
     With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. An
     answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none, and where it only
-    repeats itself (`is_stuck`). The model is put into evaluation mode; `progress(done, total)` is called after every batch.
+    repeats itself (`is_stuck`). The model is put into evaluation mode; `progress(done, total)` is called after every
+    batch.
     """
     from tasks.models.decoding import SchemaConstraint
 

@@ -68,8 +68,8 @@ class Reader:
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            # As an index, not as a number: a slice would not be contiguous, and for a frozen head PyTorch then copies the
-            # head's weights once a row, 4 GB for 72 rows of a small model.
+            # As an index, not as a number: a slice would not be contiguous, and for a frozen head PyTorch then copies
+            # the head's weights once a row, 4 GB for 72 rows of a small model.
             logits_to_keep=torch.tensor([mask.shape[1] - 1], device=self._device),
         )
         self._cache = output.past_key_values

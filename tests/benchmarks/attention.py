@@ -1,6 +1,6 @@
 """Attention on this CPU: batched products (tasks.models.attention) against PyTorch's fused kernel, forward and back.
 
-Run: `python -m tests.benchmarks.attention`. Shapes are those of SmolLM2-135M with four sequences of four questions each.
+Run: `python -m tests.benchmarks.attention`. Shapes are those of SmolLM2-135M, four sequences of four questions each.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tasks.data.uniform_gold import write_uniformly
 from tasks.sql.judge import judge_many
 from tasks.sql.judgement import Job
 
-DDL = "CREATE TABLE Singer (Singer_ID INT, Name TEXT, Age INT); CREATE TABLE Song (Song_ID INT, Singer_ID INT, Title TEXT);"
+DDL = "CREATE TABLE Singer (Singer_ID INT, Name TEXT, Age INT); CREATE TABLE Song (Song_ID INT, Title TEXT);"
 
 
 def test_a_rewritten_query_that_does_not_prepare_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
