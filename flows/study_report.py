@@ -65,7 +65,7 @@ def publish(plan: Plan, night: Night, key: str, dataset: Ref, run: str) -> dict[
 def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport:
     """The comparison of all rows that were run, from what the store holds of them."""
     runs, trials = _runs(plan, night.store, key)
-    names = {run.name for run in runs}
+    names, planned = {run.name for run in runs}, {row.spec.name for row in plan.rows}
     return compare_runs(
         plan.spec.title,
         runs,
@@ -73,7 +73,7 @@ def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport
         varies=plan.spec.varies,
         reference=plan.spec.reference if plan.spec.reference in names else "",
         trials=trials,
-        questions=plan.spec.findings,
+        questions=[asked for asked in plan.spec.findings if {asked.one, asked.other} <= planned],
         facts=_facts(plan, night, dataset, runs),
         left_out=plan.at.left_out | _not_run(plan, names),
         description=plan.at.description,

@@ -60,20 +60,34 @@ def compare(
     subjects: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B ...", help="Scorecards (JSON of score) or predictions (JSONL); A is the reference."
+            metavar="A B ...",
+            help="Scorecards (JSON of score) or predictions (JSONL), A being the reference; or runs: reports of a "
+            "study, recorded trials, a sweep's or study's key.",
         ),
     ],
     examples: Annotated[
         str | None, typer.Option(help="Examples with gold SQL, where a subject is predictions.")
     ] = None,
     databases: Annotated[Path | None, _DATABASES] = None,
+    varies: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Of runs: a path of the recipe that was studied.")
+    ] = None,
+    reference: Annotated[str, typer.Option(help="Of runs: the one that others are held against.")] = "",
+    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Of runs: write the report as text.")] = None,
+    log: Annotated[str, typer.Option(metavar="EXPERIMENT", help="Of runs: keep the report in MLflow, too.")] = "",
     json_out: Annotated[Path | None, _JSON] = None,
     html_out: Annotated[Path | None, _HTML] = None,
 ) -> None:
     """Compare models on the same examples, pair by pair: differences with intervals, slices, who changed sides.
 
+    Of many runs it says what each cost and reached, which the test set can tell apart, and what else differs.
+
     Example: nightshift compare champion.json challenger.json --html comparison.html
     """
+    from flows.cli.runs import compare_runs_of
+
+    if compare_runs_of(subjects, varies or [], reference, markdown_out, log, json_out, html_out):
+        return
     if len(subjects) < 2:
         raise UserError("nothing to compare: give two scorecards or predictions files, or more")
     from flows.cli.cards import read_rows, write_json

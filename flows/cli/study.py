@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from flows.studies import Plan
-    from tasks.evaluation.runs_report import RunsReport
 
 
 class Scale(StrEnum):
@@ -134,6 +133,7 @@ def _show_plan(plan: Plan, chosen: list[str], as_json: bool) -> None:
 
 
 def _show(outcome: dict[str, Any]) -> None:
+    from flows.cli.runs import show_runs
     from tasks.evaluation.runs_report import RunsReport
 
     show_runs(RunsReport.model_validate(outcome["comparison"]))
@@ -141,26 +141,3 @@ def _show(outcome: dict[str, Any]) -> None:
         print(f"report ({ending}): {path}")
     if outcome["failed"]:
         print(f"failed: {', '.join(outcome['failed'])}; --retry runs them again")
-
-
-def show_runs(report: RunsReport) -> None:
-    """Print a comparison of runs: its figures, what the test set can tell, its findings."""
-    from flows.cli.show import table
-    from tasks.evaluation.runs_report import group_sentences
-
-    final = report.tables[0]
-    named = {"run": "run", "trained weights": "weights", "samples/s": "rows/s", "peak memory": "memory"}
-    named |= {"time": "time", "cost": "cost", "score": "score", "group": "group"}
-    kept = [n for n, name in enumerate(final.columns) if name in named]
-    table(report.title, [named[final.columns[n]] for n in kept], [[row[n] for n in kept] for row in final.rows])
-    for sentence in group_sentences(report):
-        print(sentence)
-    titles = {run.name: run.title for run in report.runs}
-    for name, found in report.differs.items():
-        print(f"{titles[name]} differs from {titles[report.reference]} besides what was studied: {'; '.join(found)}")
-    for run in report.runs:
-        if not run.finished:
-            print(f"{run.title} {run.status}: {run.error}")
-    for finding in report.findings:
-        marked = f" Confounded: {'; '.join(finding.confounds)}." if finding.confounds else ""
-        print(f"\n{finding.ask} {finding.verdict}.\n  {finding.answer}{marked}")

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.evaluation.confounds import confounds
 from tasks.evaluation.report_tables import percent, points
 from tasks.evaluation.runs import Run
-from tasks.evaluation.telling_apart import Apart
+from tasks.evaluation.statistics import holm
+from tasks.evaluation.telling_apart import Apart, PairOfRuns
 
 Verdict = Literal["better", "worse", "not told apart", "not measured"]
 
@@ -42,8 +43,21 @@ class Finding(BaseModel):
     confounds: list[str] = Field(description="what differs besides what was studied; empty for a clean comparison")
 
 
-def answer_question(question: Question, runs: Sequence[Run], apart: Apart, varies: Sequence[str]) -> Finding:
-    """The answer that the runs give; `not measured` where one of them is missing, failed or has no score."""
+def answer_questions(
+    questions: Sequence[Question], runs: Sequence[Run], apart: Apart, varies: Sequence[str]
+) -> list[Finding]:
+    """The answers that the runs give; `not measured` where one of them is missing, failed or has no score.
+
+    Questions were asked before anything was measured, so that p is corrected for them alone (Holm), not for all pairs.
+    """
+    pairs = [apart.pair(question.other, question.one) for question in questions]
+    tested = [place for place, pair in enumerate(pairs) if pair is not None and pair.p is not None]
+    corrected = dict(zip(tested, holm([pairs[place].p for place in tested]), strict=True))
+    settled = [pair if place not in corrected else pair.settled(corrected[place]) for place, pair in enumerate(pairs)]
+    return [_answer(question, runs, pair, varies) for question, pair in zip(questions, settled, strict=True)]
+
+
+def _answer(question: Question, runs: Sequence[Run], pair: PairOfRuns | None, varies: Sequence[str]) -> Finding:
     by_name = {run.name: run for run in runs}
     one, other = by_name.get(question.one), by_name.get(question.other)
     kept = {"ask": question.ask, "one": question.one, "other": question.other}
@@ -52,14 +66,13 @@ def answer_question(question: Question, runs: Sequence[Run], apart: Apart, varie
         return Finding(**kept, verdict="not measured", answer=f"No figures of {' and '.join(missing)}.", confounds=[])
     return Finding(
         **kept,
-        verdict=_verdict(one, other, apart),
-        answer=" ".join([*_score(one, other, apart), *_costs(one, other)]),
+        verdict=_verdict(pair),
+        answer=" ".join([*_score(one, other, pair), *_costs(one, other)]),
         confounds=confounds(one, other, varies),
     )
 
 
-def _verdict(one: Run, other: Run, apart: Apart) -> Verdict:
-    pair = apart.pair(other.name, one.name)
+def _verdict(pair: PairOfRuns | None) -> Verdict:
     if pair is None:
         return "not measured"
     if not pair.apart:
@@ -67,8 +80,7 @@ def _verdict(one: Run, other: Run, apart: Apart) -> Verdict:
     return "better" if pair.difference > 0 else "worse"
 
 
-def _score(one: Run, other: Run, apart: Apart) -> list[str]:
-    pair = apart.pair(other.name, one.name)
+def _score(one: Run, other: Run, pair: PairOfRuns | None) -> list[str]:
     if pair is None or one.execution_accuracy is None or other.execution_accuracy is None:
         return [f"{one.title} and {other.title} were not both judged on the test questions."]
     ours, theirs = one.execution_accuracy.value, other.execution_accuracy.value
@@ -84,7 +96,7 @@ def _score(one: Run, other: Run, apart: Apart) -> list[str]:
     return [
         *said,
         f"{points(pair.difference)} points ({points(pair.low)} to {points(pair.high)}), "
-        f"p = {pair.p_adjusted:.3f} corrected for all pairs, {told}.",
+        f"p = {pair.p_adjusted:.3f} corrected for these questions, {told}.",
     ]
 
 

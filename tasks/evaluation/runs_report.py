@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from tasks.evaluation.confounds import confounds
-from tasks.evaluation.findings import Finding, Question, answer_question
+from tasks.evaluation.findings import Finding, Question, answer_questions
 from tasks.evaluation.runs import Outcomes, Run
 from tasks.evaluation.runs_tables import Table, final_table, metrics_table, progression_table, trials_table
 from tasks.evaluation.telling_apart import Apart, tell_apart
@@ -86,7 +86,7 @@ def compare_runs(
         trials=list(trials),
         apart=apart,
         differs=differs,
-        findings=[answer_question(question, runs, apart, varies) for question in questions],
+        findings=answer_questions(questions, runs, apart, varies),
         left_out=dict(left_out or {}),
         tables=tables,
     )

@@ -65,7 +65,6 @@ def final_table(runs: Sequence[Run], apart: Apart, differs: Mapping[str, Sequenc
             [
                 str(number),
                 run.title,
-                run.peft or MISSING,
                 trainable_text(run),
                 figure(run.samples_per_second),
                 memory_text(run.peak_memory_mb),
@@ -78,17 +77,18 @@ def final_table(runs: Sequence[Run], apart: Apart, differs: Mapping[str, Sequenc
             ]
         )
     priced = any(run.price is not None for run in runs)
-    columns = ["#", "run", "trains", "trained weights", "samples/s", "peak memory", "time", "validation loss"]
+    columns = ["#", "run", "trained weights", "samples/s", "peak memory", "time", "validation loss"]
     columns += ["score", "95% interval", "group", "notes"]
     if priced:
-        columns.insert(7, "cost")
+        columns.insert(6, "cost")
         for row, run in zip(rows, in_order(runs), strict=True):
-            row.insert(7, MISSING if run.price is None else f"{run.price:.4g}")
-    text = {1, 2, len(columns) - 1, len(columns) - 2}
+            row.insert(6, MISSING if run.price is None else f"{run.price:.4g}")
+    text = {1, len(columns) - 1, len(columns) - 2}
     return Table(
         title="Final figures",
         about="Score is execution accuracy on the test questions; runs that share a letter in group cannot be told "
-        "apart. Samples a second come from the tokens that training saw, memory was measured, weights were counted.",
+        "apart. Samples a second come from the tokens that training saw, memory was measured, weights were counted. "
+        "Validation losses of different methods cannot be compared.",
         columns=columns,
         rows=rows,
         right=[n for n in range(len(columns)) if n not in text],

@@ -14,8 +14,10 @@ from tasks.evaluation.report_tables import percent, range_text
 from tasks.evaluation.runs import Run
 from tasks.evaluation.runs_charts import COLOURS, Point, curves_chart, line_class, quality_chart
 from tasks.evaluation.runs_report import RunsReport, group_sentences
-from tasks.evaluation.runs_tables import METRIC_IDS, figure, in_order, memory_text, seconds_text
+from tasks.evaluation.runs_tables import METRIC_IDS, figure, in_order, seconds_text
 
+_METHODS = {"sft": "SFT", "dpo": "DPO", "grpo": "GRPO", "reward": "reward model"}
+_FOLDED = ("Every metric", "Every trial")  # tables for whoever looks for one figure
 _TONES = {"better": "pass", "worse": "fail", "not told apart": "calm", "not measured": "wait"}
 
 
@@ -39,7 +41,7 @@ def runs_view(report: RunsReport) -> dict[str, Any]:
         "charts": _charts(ordered),
         "curves": _curves(ordered),
         "metrics": _metric_bars(ordered),
-        "tables": [table.model_dump() | {"wide": len(table.columns) > 5} for table in report.tables],
+        "tables": [table.model_dump() | {"folded": table.title in _FOLDED} for table in report.tables],
         "left_out": report.left_out,
     }
 
@@ -68,7 +70,7 @@ def _bar(run: Run, kind: str) -> Markup:
 def _charts(ordered: Sequence[Run]) -> list[dict[str, Any]]:
     """Quality against memory, trained weights and cost, each over the runs that have both."""
     axes: list[tuple[str, str, Callable[[Run], float | None], Callable[[float], str], bool]] = [
-        ("Quality and memory", "peak memory", lambda run: run.peak_memory_mb, memory_text, False),
+        ("Quality and memory", "peak memory", _gigabytes, lambda size: f"{size:.3g} GB", False),
         ("Quality and trained weights", "trained weights", lambda run: run.trainable, _count_text, True),
         ("Quality and time", "time", lambda run: run.seconds, seconds_text, False),
     ]
@@ -86,6 +88,15 @@ def _charts(ordered: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
+def _gigabytes(run: Run) -> float | None:
+    return None if run.peak_memory_mb is None else run.peak_memory_mb / 1024
+
+
+def _method_title(methods: str) -> str:
+    """`sft + dpo` as `SFT + DPO`."""
+    return " + ".join(_METHODS.get(name, name.replace("_", " ")) for name in methods.split(" + "))
+
+
 def _count_text(count: float) -> str:
     """A count of weights, short."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -95,18 +106,22 @@ def _count_text(count: float) -> str:
 
 
 def _curves(ordered: Sequence[Run]) -> list[dict[str, Any]]:
-    """Learning curves, one chart for each method a run ends with: losses of different methods share no axis."""
+    """Learning curves, one chart for each chain of methods: losses of different methods share no axis."""
     kinds: dict[str, list[Run]] = {}
     for run in ordered:
         if len(run.curve) > 1:
-            kinds.setdefault(run.method.rpartition("+ ")[2] or "training", []).append(run)
+            kinds.setdefault(run.method or "training", []).append(run)
     found = []
     for kind, runs in kinds.items():
         for start in range(0, len(runs), COLOURS):
             some = runs[start : start + COLOURS]
             chart = curves_chart([Curve(run.title, run.curve) for run in some])
             found.append(
-                {"title": kind, "chart": chart, "legend": [(line_class(n), run.title) for n, run in enumerate(some)]}
+                {
+                    "title": _method_title(kind),
+                    "chart": chart,
+                    "legend": [(line_class(n), run.title) for n, run in enumerate(some)],
+                }
             )
     return found
 

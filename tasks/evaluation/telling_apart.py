@@ -36,6 +36,10 @@ class PairOfRuns(BaseModel):
     apart: bool
     basis: Literal["paired answers", "intervals"]
 
+    def settled(self, p: float) -> PairOfRuns:
+        """The pair with its corrected p, and what follows from that."""
+        return self.model_copy(update={"p_adjusted": p, "apart": p < 1 - CONFIDENCE})
+
 
 class Apart(BaseModel):
     """All pairs of the judged runs, and the letters that follow from them."""
@@ -67,7 +71,7 @@ def tell_apart(runs: Sequence[Run], outcomes: Outcomes) -> Apart:
     plain = [_pair(one, other, outcomes) for one, other in combinations(judged, 2)]
     tested = [pair for pair in plain if pair.p is not None]
     corrected = dict(zip(map(id, tested), holm([pair.p or 0.0 for pair in tested]), strict=True))
-    pairs = [_settled(pair, corrected[id(pair)]) if id(pair) in corrected else pair for pair in plain]
+    pairs = [pair.settled(corrected[id(pair)]) if id(pair) in corrected else pair for pair in plain]
     groups = _groups([run.name for run in judged], [(pair.one, pair.other) for pair in pairs if pair.apart])
     letters = {
         run.name: "".join(_letter(number) for number, group in enumerate(groups) if run.name in group) for run in judged
@@ -111,10 +115,6 @@ def _pair(one: Run, other: Run, outcomes: Outcomes) -> PairOfRuns:
         apart=False,
         basis="paired answers",
     )
-
-
-def _settled(pair: PairOfRuns, p: float) -> PairOfRuns:
-    return pair.model_copy(update={"p_adjusted": p, "apart": p < 1 - CONFIDENCE})
 
 
 def _groups(names: Sequence[str], apart: Sequence[tuple[str, str]]) -> list[list[str]]:

@@ -156,9 +156,9 @@ def test_a_finding_says_how_far_how_sure_what_it_cost_and_what_confounds_it():
 def test_the_final_table_has_every_run_best_first_and_failed_ones_with_their_reason():
     table = report().tables[0]
     assert [row[1] for row in table.rows] == ["All weights", "LoRA <r 8>", "base", "broken"]
-    assert table.rows[0][3] == "100,000 (100.00%)"
-    assert table.rows[2][3] == "none"
-    assert table.rows[0][5] == "2.00 GB"
+    assert table.rows[0][2] == "100,000 (100.00%)"
+    assert table.rows[2][2] == "none"
+    assert table.rows[0][4] == "2.00 GB"
     assert table.rows[1][-2] == "a"
     assert table.rows[3][-1] == "failed: out of memory"
     priced = report().runs[0].model_copy(update={"price": 0.25})
@@ -201,7 +201,7 @@ def test_markdown_holds_findings_and_tables():
     assert "**Confounded:** 30,000 trained tokens against 10,000." in text
     assert "| # | run |" in text
     assert "## Not run here" in text
-    assert all(line.count(" | ") == 11 for line in text.splitlines() if line.startswith("| 1 |"))
+    assert all(line.count(" | ") == 10 for line in text.splitlines() if line.startswith("| 1 |"))
 
 
 def test_mistakes_are_told():
