@@ -29,7 +29,7 @@ class Answer:
     """What a model answered to one example; tokens and seconds are those of all its tries together.
 
     `tokens` is None where nobody counted, `tries` where the model had no other, `shown` (the examples ahead of the
-    question) where none were to be.
+    question) where none were to be. `gave_up`: no token kept it within its schema, so it was ended as it stands.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Answer:
     seconds: float = 0.0
     tries: int | None = None
     shown: int | None = None
+    gave_up: bool | None = None
 
     def to_row(self) -> dict[str, Any]:
         """A line of a predictions file."""
@@ -47,7 +48,7 @@ class Answer:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 5),
         }
-        seldom = {"tries": self.tries, "shown": self.shown}
+        seldom = {"tries": self.tries, "shown": self.shown, "gave_up": self.gave_up}
         return row | {name: value for name, value in seldom.items() if value is not None}
 
 

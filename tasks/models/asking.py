@@ -165,7 +165,8 @@ def _each(ask: Callable[[list[int]], list[Answer]], parts: list[list[int]], para
 
 def _answer(example: Example, made: Generation) -> Answer:
     # A server that does not count its tokens gives 0 for a text that surely has some.
-    return Answer(example.id, made.text, made.tokens if made.tokens or not made.text else None, made.seconds)
+    tokens = made.tokens if made.tokens or not made.text else None
+    return Answer(example.id, made.text, tokens, made.seconds, gave_up=made.gave_up or None)
 
 
 def _told(example: Example, answer: str, trouble: str) -> Example:

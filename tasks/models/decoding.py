@@ -4,8 +4,10 @@ Greedy decoding takes the model's best token at every step; here a token is take
 become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
 it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
-Limits: only the `CANDIDATES` best tokens of a step are tried; where none of them fits the row goes on unconstrained,
-and after `REFUSALS` refused ends it may end as it stands.
+Where no token at all fits, what was written cannot become a statement any more: the answer ends there. It ends as well
+where the model wants it to for the `REFUSALS`-th time. Both are told (`SchemaConstraint.gave_up`).
+
+Limits: no way back; what was written stays.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tasks.data.schema import parse_schema
 from tasks.sql.continuation import Continuation
 
 _LAST_WORD = re.compile(r"[^\W\d]\w*$")
-CANDIDATES = (32, 512)  # tried first, and where none of these fits
+CANDIDATES = (32, 512)  # tried first, and where none of these fits; after them the whole vocabulary
 REFUSALS = 3
 
 
@@ -58,6 +60,8 @@ class SchemaConstraint:
         self._tokenizer, self._ends, self._complete = tokenizer, ends, complete
         self._refused = [0] * len(rules)
         self._encoded: dict[str, list[int]] = {}
+        self._spelt: dict[int, str] = {}
+        self.gave_up: set[int] = set()  # numbers of the rules that had to be given up
 
     def choose(self, rows: Sequence[int], answers: Sequence[list[int]], scores: Any) -> list[int]:
         """The next token for the prompts `rows`, which have `answers` so far; `scores` is (rows, vocabulary)."""
@@ -77,9 +81,33 @@ class SchemaConstraint:
             more = scores.topk(min(CANDIDATES[1], len(scores))).indices[len(best) :].tolist()
             token = self._first_allowed(rule, answer, more)
         if token is None:
+            token = self._first_of_all(rule, answer, scores)
+        if token is None:
             self._rules[row] = None
-            return best[0]
+            self.gave_up.add(row)
+            return max(self._ends, key=lambda end: float(scores[end]))
         return token
+
+    def _first_of_all(self, rule: Continuation, answer: list[int], scores: Any) -> int | None:
+        """The best token of the vocabulary that is allowed; whatever begins alike is refused at once."""
+        begun = self._tokenizer.decode(answer)
+        known = {"": True}  # beginnings of tokens -> whether the answer may go on with them
+        for token in scores.argsort(descending=True).tolist():
+            spelt = self._spelling(token)
+            for end in range(1, len(spelt) + 1):
+                if spelt[:end] not in known:
+                    known[spelt[:end]] = rule.allows(begun + spelt[:end])
+                if not known[spelt[:end]]:
+                    break
+            else:
+                if spelt and self._first_allowed(rule, answer, [token]) is not None:
+                    return token
+        return None
+
+    def _spelling(self, token: int) -> str:
+        if token not in self._spelt:
+            self._spelt[token] = self._tokenizer.decode([token])
+        return self._spelt[token]
 
     def _first_allowed(self, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
         for token in candidates:
@@ -112,7 +140,7 @@ class SchemaConstraint:
         if len(spelt.lstrip()) > length:  # the tokenizer joins letters with the mark before them: nothing to compare
             return True
         space = " " if spelt.startswith(" ") else ""
-        return any(self._encode(space + name)[: len(tail)] == tail for name in names)
+        return any(self._encode(space + name)[: len(tail)] == tail and rule.becomes(text, name) for name in names)
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._encoded:
@@ -122,4 +150,6 @@ class SchemaConstraint:
     def _gives_up(self, row: int) -> bool:
         """Count a refused end; after some the row may end as it stands, so that none runs to its limit."""
         self._refused[row] += 1
-        return self._refused[row] > REFUSALS
+        if self._refused[row] > REFUSALS:
+            self.gave_up.add(row)
+        return row in self.gave_up

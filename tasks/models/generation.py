@@ -25,11 +25,15 @@ _ROUNDS, _LOOPED, _LONGEST = 6, 30, 16  # a loop: so many rounds, so many tokens
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer: its text without special tokens, the number of new tokens, and its share of the batch's seconds."""
+    """One answer: its text without special tokens, the number of new tokens, and its share of the batch's seconds.
+
+    `gave_up`: no token fitted the schema, or the model would not go on to a whole statement; it was ended as it stands.
+    """
 
     text: str
     tokens: int
     seconds: float
+    gave_up: bool = False
 
 
 def statement_is_complete(text: str) -> bool:
@@ -104,7 +108,8 @@ def generate(
         answers = _answers(reader, batch, max_new_tokens, chooser.choose, is_done)
         seconds = (time.perf_counter() - started) / len(batch.rows)
         for row, ids in zip(batch.rows, answers, strict=True):
-            results[row] = Generation(tokenizer.decode(ids, skip_special_tokens=True), len(ids), seconds)
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            results[row] = Generation(text, len(ids), seconds, row in chooser.gave_up)
         if progress is not None:
             progress(len(results), len(prompts))
     return [results[row] for row in range(len(prompts))]

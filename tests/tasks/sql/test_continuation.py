@@ -59,7 +59,7 @@ BAD = [
     ("SELECT name DISTINCT al_id FROM airline", "SELECT name D"),
     ("SELECT naMe FROM airline", "SELECT naM"),
     ("SELECT name FROM airline ORDER BY name UNION SELECT 1", "SELECT name FROM airline ORDER BY name U"),
-    ("SELECT name FROM airline WHERE al_id = 'Nord'", "SELECT name FROM airline WHERE al_id = '"),
+    ("SELECT name FROM airline WHERE al_id = 'Nord'", "SELECT name FROM airline WHERE al_id = 'N"),
     ("SELECT name FROM airline WHERE 1 -- all", "SELECT name FROM airline WHERE 1 --"),
     ("SELECT name FROM airline WHERE al_id = 1 WHERE 1", "SELECT name FROM airline WHERE al_id = 1 WHER"),
     ("SELECT name ON airline", "SELECT name ON"),
