@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.recipe import Recipe, check_recipe, parse_recipe
+from flows.start import settle_start
 from infra.errors import NotFound
 from infra.hashing import code_version, fingerprint
 from infra.settings import Settings, load_settings
@@ -77,6 +78,7 @@ def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = 
     """
     settings = settings or load_settings()
     store = settings.open_store()
+    recipe = settle_start(recipe, store)
     sources, model = check_recipe(recipe)
     code = code_version(CODE, LIBRARIES)
     key = fingerprint([recipe.identity(), sources, model, code])

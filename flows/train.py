@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night, open_night
 from flows.runtime import fetch_dataset, flow_name, locally, night_run
+from flows.start import fetch_start
 from infra import tracking
 from infra.hashing import fingerprint_of_folder
 from infra.progress import emit
@@ -71,6 +72,7 @@ def plan(night: Night, model: LocalModel, work: Path) -> TrainingJob:
         train,
         validation,
         work,
+        fetch_start(night.recipe, night.work),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from flows.answers import Candidate, answer, judge, load_scorecard
 from flows.recipe import Recipe
+from flows.start import fetch_start
 from infra import tracking
 from infra.errors import NightshiftError
 from infra.hashing import fingerprint, fingerprint_of_folder
@@ -100,6 +101,7 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
             rows.train,
             rows.validation,
             work,
+            fetch_start(recipe, work),
         )
         stages = train_stages(trial, job, work)
         told |= measured(stages, job, model)

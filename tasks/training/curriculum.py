@@ -46,17 +46,18 @@ def plan_curriculum(
     train: Sequence[Example],
     validation: Sequence[Example],
     work: Path,
+    start: Path | None = None,
 ) -> TrainingJob:
     """Sample every stage's rows, write them below `work`, and return the job (also written there as JSON).
 
-    Deterministic: the same inputs give the same fingerprints. Raises UserError when a stage finds no row.
+    `start` is the adapter folder that the first stage starts from, None for a fresh adapter. Deterministic: the same
+    inputs give the same fingerprints. Raises UserError when a stage finds no row.
     """
     work.mkdir(parents=True, exist_ok=True)
     write_examples(work / "validation.jsonl", validation)
     shared = spec.model_dump(mode="json", exclude={"stages", "save_steps", "start_from"}) | {
         "prompt": prompt.model_dump(mode="json")
     }
-    start = start_folder(spec)
     jobs, before, policy = [], fingerprint_of_folder(start) if start else "", ""
     for index, stage in enumerate(spec.stages):
         rows = stage_rows(spec, index, train)
@@ -79,8 +80,8 @@ def plan_curriculum(
 
 
 def start_folder(spec: TrainingSpec) -> Path | None:
-    """The adapter folder that the first stage starts from, None for a fresh one; raises UserError if it is missing."""
-    if spec.start_from == "base":
+    """The folder that `start_from` names itself, None for a fresh adapter or a release; UserError if it is missing."""
+    if not spec.start_from.startswith("path:"):
         return None
     folder = Path(spec.start_from.removeprefix("path:")).resolve()
     if not ((folder / ADAPTER_CONFIG).is_file() or is_whole_model(folder)):

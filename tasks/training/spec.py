@@ -16,6 +16,7 @@ from tasks.training.specs.stage import Spec
 
 AnyStage = SftStage | PromptTuningStage | Seq2SeqStage | RewardStage | DpoStage | GrpoStage
 METHODS = ("sft", "prompt_tuning", "seq2seq", "reward", "dpo", "grpo")
+RELEASE = "release:"  # how `start_from` names a version of a release
 _EXECUTES = ("reward", "dpo", "grpo")  # their rows are run, and the reference of what they train is an adapter
 
 
@@ -45,8 +46,9 @@ class TrainingSpec(Spec):
     seed: int = Field(42, description="seed of weights, sampling and data order")
     start_from: str = Field(
         "base",
-        pattern=r"^(base|path:.+)$",
-        description="what the first stage starts from: base, or path:DIR, the folder of an adapter of this base model",
+        pattern=r"^(base|path:.+|Production|release:[A-Za-z0-9][A-Za-z0-9._-]*@[1-9][0-9]*)$",
+        description="what the first stage starts from: base; Production, what is there when the night begins; "
+        "release:NAME@VERSION; or path:DIR, the folder of an adapter of this base model",
     )
     tune: Literal["lora", "full"] = Field("lora", description="what stages change: a LoRA adapter, or all weights")
     lora: LoraSpec = LoraSpec()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.hashing import fingerprint_of_folder
 from tests.commands import Place
 
 RETRAIN = ["retrain", "tiny", "--json"]
@@ -174,11 +175,18 @@ def test_new_rows_make_a_challenger_that_meets_the_champion(first: dict[str, Any
     beaten = "{metric: execution_accuracy, versus: champion, min_delta: 0.01}"
     worse = f"gates=[{{metric: execution_accuracy, min: 1.0}}, {beaten}]"
     more = "data.sources.0.train_per_database=7"
-    code, outcome, err = place.run(*RETRAIN, "--set", more, "--set", worse)
+    start = "training.start_from=Production"
+    code, outcome, err = place.run(*RETRAIN, "--set", more, "--set", worse, "--set", start)
     assert code == 3, err
     assert outcome["outcome"] == "rejected"
     assert outcome["champion"] == "1"
     assert set(outcome["champion_metrics"]) == set(outcome["metrics"])
+    night = place.folder / ".nightshift" / "work" / outcome["night"]
+    frozen = json.loads((place.folder / f".nightshift/store/nights/{outcome['night']}/night.json").read_text())
+    assert frozen["recipe"]["training"]["start_from"] == "release:text2sql-tiny@1"
+    (begun,) = night.glob("start-*-1")
+    assert json.loads((night / "train" / "job.json").read_text())["start"] == str(begun)
+    assert fingerprint_of_folder(begun) == place.run("history", "--json")[1][0]["adapter_hash"]
     _, releases, _ = place.run("releases", "--json")
     assert [(r["version"], r["aliases"], r["verdict"]) for r in releases] == [
         ("2", [], "fail"),

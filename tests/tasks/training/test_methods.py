@@ -16,7 +16,7 @@ from tasks.models.generation import generate
 from tasks.models.loading import is_whole_model, load_adapter, load_base, load_tokenizer, without_adapter
 from tasks.models.precision import Precision, probe_device
 from tasks.models.resolve import resolve_model
-from tasks.training.curriculum import plan_curriculum
+from tasks.training.curriculum import plan_curriculum, start_folder
 from tasks.training.job import ADAPTER, StageResult, TrainingJob, read_result
 from tasks.training.parts import add_adapter, check_start
 from tasks.training.session import run_session
@@ -49,7 +49,7 @@ def train(
     named = [{"name": f"s{i}", "global_batch": 4, "max_steps": 2} | stage for i, stage in enumerate(stages)]
     spec = TrainingSpec.model_validate(shared | {"stages": named})
     asked = PromptSpec(format=prompt, max_tokens=900)
-    job = plan_curriculum(spec, asked, model, "base", "code", ROWS, validation, work)
+    job = plan_curriculum(spec, asked, model, "base", "code", ROWS, validation, work, start_folder(spec))
     run_session(job, work)
     return job
 
