@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.optimizer.scope import traverse_scope
 
 from tasks.data.synthetic.schema import Column, SyntheticDatabase, Table
 
@@ -76,15 +77,17 @@ def _traded(table: Table, pool: Sequence[Column], rng: random.Random) -> list[Co
 
 
 def qualified(sql: str) -> str:
-    """A query over one table with the table before every column; any other query unchanged.
+    """A query with the table before every column, also where it reads a single table.
 
     Joins need their tables named. If only joins had them, a model that begins with `table.column` would have to join.
     """
     tree = sqlglot.parse_one(sql, read="sqlite")
-    tables = list(tree.find_all(exp.Table))
-    if len(tables) != 1 or tables[0].alias:
-        return sql
-    for column in tree.find_all(exp.Column):
-        if not isinstance(column.this, exp.Star):
-            column.set("table", exp.to_identifier(tables[0].name))
+    for scope in traverse_scope(tree):
+        tables = scope.tables
+        if len(scope.sources) != 1 or len(tables) != 1 or tables[0].alias:
+            continue
+        named = {alias.alias for alias in scope.expression.find_all(exp.Alias)}
+        for column in scope.columns:
+            if not column.table and column.name not in named and not isinstance(column.this, exp.Star):
+                column.set("table", exp.to_identifier(tables[0].name))
     return tree.sql("sqlite")
