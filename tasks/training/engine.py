@@ -32,11 +32,12 @@ class Engine:
     job: TrainingJob
     work: Path
     precision: Precision
+    fitted: TrainingSpec | None = None
 
     @property
     def training(self) -> TrainingSpec:
-        """What the recipe says about training."""
-        return self.job.training
+        """What the recipe says about training; `fitted` to this machine's memory while a stage runs."""
+        return self.fitted or self.job.training
 
     @cached_property
     def tokenizer(self) -> Any:

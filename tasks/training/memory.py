@@ -2,8 +2,10 @@
 
 Memory = weights + gradients and optimiser state of what is trained + activations + scores over the vocabulary. The
 activations are those of Korthikanti et al. 2022 (arXiv:2205.05198), 34 bytes a token, layer and unit of width in 16
-bits, without the attention matrix, which today's kernels do not keep (eager attention does). Limits: the estimate knows
-neither fragmentation nor a kernel's own buffers; the measured peak beside it says how far it was off.
+bits, without the attention matrix, which today's kernels do not keep (eager attention and plain products do).
+
+Limits: the estimate knows neither fragmentation nor a kernel's own buffers; the measured peak beside it says how far it
+was off.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
+from tasks.models.attention import LONGEST
+from tasks.models.families import PRODUCTS
 from tasks.training.spec import AnyStage, TrainingSpec
 
 _ACTIVATION_BYTES = 34  # a token, layer and unit of width, in 16 bits
@@ -25,29 +29,31 @@ _CHECKPOINTS = 3  # two are kept while a third is written
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What decides about memory: bytes of the weights, trained weights, layers, width, vocabulary, heads if the
-    attention matrix is kept."""
+    """What decides about memory: bytes of the weights, trained weights, layers, width, vocabulary, and heads where the
+    attention matrix is kept, for sequences of up to `kept_length` tokens."""
 
     weight_bytes: int
     trained: int
     layers: int
     width: int
     vocabulary: int
-    eager_heads: int = 0
+    heads: int = 0
+    kept_length: int = sys.maxsize
 
 
 def shape_of(model: Any) -> Shape:
     """The shape of a loaded model with its trainable part."""
     config, parameters = model.config, list(model.parameters())
     layers = config.num_hidden_layers * (2 if config.is_encoder_decoder else 1)
-    eager = config.num_attention_heads if config._attn_implementation == "eager" else 0
+    attention = config._attn_implementation
     return Shape(
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
         trained=sum(p.numel() for p in parameters if p.requires_grad),
         layers=layers,
         width=config.hidden_size,
         vocabulary=config.vocab_size,
-        eager_heads=eager,
+        heads=config.num_attention_heads if attention in ("eager", PRODUCTS) else 0,
+        kept_length=LONGEST if attention == PRODUCTS else sys.maxsize,
     )
 
 
@@ -56,7 +62,8 @@ def estimate_memory(shape: Shape, stage: AnyStage, training: TrainingSpec, longe
     state = 4 + _STATE_BYTES.get(stage.optimizer, 8)  # the gradient in float32, and the optimiser's averages
     at_once = training.sequences_at_once(stage)
     unit = shape.width * longest * at_once
-    whole = _ACTIVATION_BYTES * unit + 2 * shape.eager_heads * at_once * longest**2
+    matrix = at_once * longest**2 if longest <= shape.kept_length else 0
+    whole = _ACTIVATION_BYTES * unit + 2 * shape.heads * matrix
     if training.gradient_checkpointing:
         activations = _CHECKPOINT_BYTES * unit * shape.layers + whole  # one layer is computed again at a time
     else:
@@ -81,14 +88,21 @@ def check_room(name: str, estimate: int, available: int, shape: Shape, folder: P
     """Raise UserError when a stage will not fit into memory, or its checkpoints not onto the disk."""
     if estimate > available:
         raise UserError(
-            f"stage {name} needs about {_gb(estimate)} of memory and there are {_gb(available)}; lower "
-            "training.per_device_batch or training.max_length, or set training.gradient_checkpointing"
+            f"stage {name} needs about {_gb(estimate)} of memory in its smallest batches and there are "
+            f"{_gb(available)}; lower training.max_length, or set training.gradient_checkpointing"
         )
     needed, free = _CHECKPOINTS * shape.trained * 12, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"stage {name} needs about {_gb(needed)} of disk for checkpoints and there are {_gb(free)} free"
         )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory is used up; on a CPU PyTorch has no class of its own for it."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def forget_peak() -> None:

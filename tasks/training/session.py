@@ -18,11 +18,12 @@ from typing import Any
 from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
-from tasks.training.engine import Engine, Method, Prepared, Run, Trained
+from tasks.training.engine import Engine, Method, Run, Trained
+from tasks.training.fitting import fit_batch, take_less
 from tasks.training.job import ADAPTER, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
-from tasks.training.memory import check_room, device_memory, estimate_memory, forget_peak, peak_memory, shape_of
+from tasks.training.memory import forget_peak, peak_memory
 from tasks.training.methods import find_method
-from tasks.training.preflight import check_adapter, lengths, sequence_tokens, show_example
+from tasks.training.preflight import check_adapter, lengths, show_example
 
 
 def run_session(job: TrainingJob, work: Path) -> None:
@@ -37,11 +38,17 @@ def run_session(job: TrainingJob, work: Path) -> None:
         folder = work / stage.folder
         if read_result(folder) is not None:
             continue
-        set_seed(job.training.seed)
         method, started = find_method(stage.spec.method), time.perf_counter()
-        model = _starting_model(engine, method, stage, live)
         folder.mkdir(parents=True, exist_ok=True)
-        _train_stage(engine, method, stage, model, started)
+        engine.fitted, model = None, None
+        while model is None:
+            set_seed(job.training.seed)
+            model = _starting_model(engine, method, stage, live)
+            try:
+                _train_stage(engine, method, stage, model, started)
+            except RuntimeError as error:
+                take_less(engine, stage, error)
+                live, model = {}, None  # what broke off holds half a step: all is loaded anew
         if stage.spec.yields == "policy":
             live = {folder / ADAPTER: model}
 
@@ -86,7 +93,7 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
     prepared = method.prepare(engine, stage, model)
     if not prepared.train.rows:
         raise UserError(f"stage {stage.spec.name}: no row fits training.max_length={engine.training.max_length}")
-    estimate = _estimate(engine, stage, model, prepared)
+    estimate = fit_batch(engine, stage, model, prepared)
     forget_peak()
     run = Run(engine, stage, model, prepared.train.rows, prepared.validation, folder, progress)
     untrained = weights_digest(model)
@@ -119,7 +126,7 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
         memory_estimate_mb=round(estimate / 2**20, 1),
         precision=engine.precision.weights,
         device=probe_device().name,
-        metrics=prepared.metrics | trained.metrics,
+        metrics=prepared.metrics | trained.metrics | {"batch": float(engine.training.sequences_at_once(stage.spec))},
         lengths=lengths(prepared.train.rows),
         example=show_example(prepared.train.rows[0], engine.tokenizer),
     )
@@ -136,19 +143,6 @@ def _check_learning(trained: Trained, changed: bool, name: str) -> None:
         raise NightshiftError(f"stage {name}: the training loss became not a number")
     if not changed:
         raise NightshiftError(f"stage {name} changed no weight: nothing was learnt")
-
-
-def _estimate(engine: Engine, stage: StageJob, model: Any, prepared: Prepared) -> int:
-    """Bytes the stage will need; raises UserError when memory or disk are too small for it."""
-    rows, training, shape = prepared.train.rows, engine.training, shape_of(model)
-    longest = max(map(sequence_tokens, rows)) or training.max_length
-    taught = max(sum(row["completion_mask"]) if "completion_mask" in row else longest // 2 for row in rows)
-    # Rows that share a prefix repeat nothing but what differs: an answer and, roughly, a question as long.
-    more = training.share_of(stage.spec) - 1
-    longest, taught = longest + 2 * more * taught, taught * (1 + more)
-    estimate = estimate_memory(shape, stage.spec, training, longest, taught)
-    check_room(stage.spec.name, estimate, device_memory(model), shape, engine.work)
-    return estimate
 
 
 def _lock(work: Path) -> Any:

@@ -59,7 +59,11 @@ class TrainingSpec(Spec):
         640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted"
     )
     max_dropped_share: float = Field(0.02, ge=0, le=1, description="share of a stage's rows that may be too long")
-    per_device_batch: int = Field(16, ge=1, description="rows per forward pass; accumulation makes up the global batch")
+    per_device_batch: int = Field(
+        16,
+        ge=1,
+        description="rows per forward pass, fewer where memory is short; they add up to the global batch",
+    )
     share_prefix: int = Field(
         4,
         ge=1,
@@ -120,3 +124,11 @@ class TrainingSpec(Spec):
     def sequences_at_once(self, stage: AnyStage) -> int:
         """Sequences per forward pass: the per-device batch in sequences of `share_of` rows, at least one."""
         return max(1, min(self.per_device_batch, stage.global_batch) // self.share_of(stage))
+
+    def smaller(self, stage: AnyStage) -> TrainingSpec | None:
+        """The same with the next smaller batch that divides the global batch of `stage`; None when it is the least."""
+        share = self.share_of(stage)
+        for sequences in range(self.sequences_at_once(stage) - 1, 0, -1):
+            if stage.global_batch % (sequences * share) == 0:
+                return self.model_copy(update={"per_device_batch": sequences * share})
+        return None

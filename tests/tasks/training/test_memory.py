@@ -32,7 +32,7 @@ def test_what_saves_memory_lowers_the_estimate() -> None:
     assert estimate(gradient_checkpointing=True) < estimate()
     assert estimate(per_device_batch=2) < estimate()
     assert estimate(stage={"optimizer": "adamw_8bit"}) == estimate() - 6 * SHAPE.trained
-    assert estimate(replace(SHAPE, eager_heads=16)) > estimate()
+    assert estimate(replace(SHAPE, heads=16)) > estimate()
     # Full fine-tuning: every weight has a gradient and the optimiser's two averages.
     assert estimate(replace(SHAPE, trained=596_049_920)) - estimate() == 12 * (596_049_920 - SHAPE.trained)
 
@@ -40,7 +40,7 @@ def test_what_saves_memory_lowers_the_estimate() -> None:
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     check_room("a", 10, 20, SHAPE, tmp_path)
     with pytest.raises(
-        UserError, match=r"stage a needs about 30\.0 GB of memory and there are 16\.0 GB; lower"
+        UserError, match=r"stage a needs about 30\.0 GB of memory in its smallest batches and there are 16\.0 GB; lower"
     ) as told:
         check_room("a", 30 * 10**9, 16 * 10**9, SHAPE, tmp_path)
     assert "\n" not in str(told.value)
