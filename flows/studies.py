@@ -64,7 +64,7 @@ class ScaleSpec(_Spec):
     train: int | None = Field(None, ge=1, description="training rows of every run; all when absent")
     validation: int | None = Field(None, ge=1, description="validation rows of every run; all when absent")
     test_questions: int | None = Field(None, ge=1, description="test questions every run answers; all when absent")
-    rows: tuple[RowSpec, ...] = Field(min_length=1)
+    rows: tuple[RowSpec, ...] = Field(min_length=1, description="the runs that are compared")
     left_out: dict[str, str] = Field({}, description="what is not run at this scale -> why")
 
     @model_validator(mode="after")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from infra.errors import UserError
+from tasks.evaluation.charts import Curve
 from tasks.evaluation.confounds import confounds
 from tasks.evaluation.findings import Question
 from tasks.evaluation.runs import Run
+from tasks.evaluation.runs_charts import Point, curves_chart, quality_chart
 from tasks.evaluation.runs_report import compare_runs, group_sentences, report_markdown
 from tasks.evaluation.runs_tables import in_order, progression_table
 from tasks.evaluation.runs_view import render_runs, runs_view
+from tasks.evaluation.scorecard import Interval
 from tasks.evaluation.statistics import wilson_interval
 from tasks.evaluation.telling_apart import tell_apart
 from tests.pages import Page
@@ -219,3 +224,28 @@ def test_a_single_run_and_runs_without_scores_make_a_page_too():
     assert render_runs(compare_runs("t", lone, {}))
     assert render_runs(compare_runs("t", lone[:1], {}))
     assert [r.name for r in in_order(lone)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_better_and_cheaper_run_stands_further_left_and_higher(log):
+    good, poor = (Interval(value=v, low=v - 0.1, high=v + 0.1, n=50) for v in (0.8, 0.3))
+    points = [Point(1, "good <1>", good, 10.0), Point(2, "poor", poor, 5_000.0)]
+    chart = quality_chart(points, "memory", lambda cost: f"{cost:g} MB", log)
+    (x1, y1), (x2, y2) = re.findall(r'cx="([\d.]+)%" cy="([\d.]+)"', chart)
+    assert float(x1) < float(x2) <= 100
+    assert 0 <= float(y1) < float(y2)
+    assert "good &lt;1&gt;: 80.0% (70.0% to 90.0%), 10 MB" in chart
+    assert quality_chart(points[:1], "memory", str) == ""
+
+
+def test_learning_curves_share_one_axis_and_leave_out_what_has_no_course():
+    falls = [(1, 4.0), (2, 2.0), (4, 1.0)]
+    chart = curves_chart(
+        [Curve("a", falls), Curve("lone", [(1, 2.0)]), Curve("b", [(1, 3.0), (2, float("nan")), (3, 2.5)])]
+    )
+    first, second = re.findall(r'points="([^"]*)"', chart)
+    assert first.split()[-1].startswith("100.000,")
+    assert second.split()[-1].startswith("75.000,")  # three of four steps
+    assert len(second.split()) == 2
+    assert "step 4" in chart
+    assert curves_chart([Curve("lone", [(1, 2.0)])]) == ""
