@@ -16,7 +16,8 @@ from tasks.sql.grammar import twin
 ALIAS = re.compile(r"[a-z]\d{0,2}")
 _NUMBERED = re.compile(r"t\d+")
 _TWICE = 2  # so often one table may be read in one FROM clause
-_IDLE = 1  # tables in a row that hold none of the columns still missing: what links two that do
+_MORE = 3  # so many tables more may be needed to find all columns that were named
+_IDLE = 3  # tables in a row that hold none of the columns still missing: what links two that do
 
 
 @dataclass
@@ -76,10 +77,35 @@ class Frame:
         for qualifier, column in self.pending:
             if not qualifier and column in columns and any(column in self.known[other] for other in others):
                 return False
-        missing = self._missing() if self.idle >= _IDLE else []
-        return not missing or any(
-            name == table or (columns.issuperset(self.needs(name)) if name else column in columns)
-            for name, column in missing
+        missing = self._missing()
+        if (
+            self.idle >= _IDLE
+            and missing
+            and not any(
+                name == table or (columns.issuperset(self.needs(name)) if name else column in columns)
+                for name, column in missing
+            )
+        ):
+            return False
+        return self._can_be_found([*others, table], [column for name, column in missing if not name])
+
+    def can_be_read(self, column: str) -> bool:
+        """Whether `column`, beside the unqualified ones named before, can be found in tables that are not ambiguous."""
+        named = [known for name, known in self.pending if not name]
+        return self.outer is not None or self._can_be_found([], [*named, column])
+
+    def _can_be_found(self, read: list[str], columns: list[str], more: int = _MORE) -> bool:
+        """Whether at most `more` tables beside those `read` hold all `columns`, none of them in two tables."""
+        missing = [column for column in columns if not any(column in self.known[table] for table in read)]
+        if not missing:
+            return True
+        if not more:
+            return False
+        named = {column for name, column in self.pending if not name} | set(columns)
+        taken = {column for column in named if any(column in self.known[table] for table in read)}
+        return any(
+            missing[0] in known and known.isdisjoint(taken) and self._can_be_found([*read, table], missing, more - 1)
+            for table, known in self.known.items()
         )
 
     def may_be_called(self, alias: str, last: bool) -> bool:

@@ -148,9 +148,9 @@ class Reader:
         if not grammar.due:
             return False
         grammar.operand(token)
-        if not last and after == ".":
-            self._point = True
-            return scopes.qualifier(name)
+        if not last and after in ("", ".") and scopes.qualifier(name):
+            self._point = after == "."
+            return True
         value = previous in _VALUE_AFTER or (previous in "(," and not scopes.selects())
         free = previous in ("like", "glob")
         if token[0] == '"' and value and (free or (self._fits_column(token) and self._copied(token))):

@@ -208,9 +208,11 @@ class Scopes:
                 return fits(word, columns, last)
             return fits(word, self._all.get(table or "", self._columns), last)
         if frame.stage == "select":
-            if not last and word in self._columns:
-                frame.pending.append(("", word))
-            return fits(word, self._columns, last)
+            if last or word not in self._columns:
+                return begins(word, self._columns, last)
+            found = frame.can_be_read(word)
+            frame.pending.append(("", word))
+            return found
         if begins(word, self._visible(), last):
             return True
         seen = frame.sees(word)
