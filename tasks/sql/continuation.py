@@ -56,7 +56,7 @@ class Continuation:
     def names(self, text: str) -> Iterator[str] | None:
         """What the last, unfinished word of `text` may be the beginning of, to be asked `becomes`; None where of any.
 
-        Every word is spelt as the text has begun it and goes on as the schema writes it, in lower, or in upper case.
+        Words are spelt as the schema writes them, or as the text has begun them and on in upper or in lower case.
         """
         found = None if _FREE_WORD.search(text) else self._before_last(text)
         if found is None or found[1].lastgroup != "word" or found[1].end() != len(text):
@@ -65,10 +65,12 @@ class Continuation:
 
     def _spelt(self, word: str, aliases: Iterable[str]) -> Iterator[str]:
         small = word.lower()
+        change = str.upper if word.isupper() else str.lower
         for name in (word, *self._names, *aliases, *_WORDS):
+            if name.startswith(word):
+                yield name
             if name.lower().startswith(small):
-                end = name[len(word) :]
-                yield from (word + form for form in {end, end.lower(), end.upper()})
+                yield word + change(name[len(word) :])
 
     def becomes(self, text: str, word: str) -> bool:
         """Whether the last, unfinished word of `text` may become `word`."""

@@ -131,3 +131,23 @@ def test_real_queries_are_hardly_ever_refused(real_data: Path) -> None:
     ]
     assert len(rows) == 3000
     assert len(refused) <= 20, refused
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("SELECT na", {"name"}),
+        ("SELECT Na", {"Name"}),
+        ("SELECT NA", {"NAME"}),
+        ("SELECT name FROM AIR", {"AIRLINE", "AIRCRAFT"}),
+        ("SELECT name FROM airline WHERE nam", {"name"}),
+        ("SELECT COUNT(*) AS the_count FROM airline ORDER BY the", {"the_count"}),
+    ],
+)
+def test_an_unfinished_word_may_become_a_name_in_the_case_it_has_begun(text: str, names: set[str]) -> None:
+    assert {name for name in RULE.names(text) or () if RULE.becomes(text, name)} == names
+
+
+@pytest.mark.parametrize("text", ["SELECT name FROM airline AS so", 'SELECT 1 FROM airline WHERE 1 = "so', "SELECT "])
+def test_an_alias_and_a_text_may_be_anything(text: str) -> None:
+    assert RULE.names(text) is None
