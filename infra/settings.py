@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         "flag", description="what `check` and `status` do about a version set to Production without a passed verdict"
     )
     models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
+    recipes: Path | None = Field(
+        None, description="folder of the recipes that a run of the deployment may name; default HOME/recipes"
+    )
     dispatch: Literal["here", "pools"] = Field(
         "here",
         description="where a night's steps run: in the night's own process, or each on the pool its recipe names",
@@ -75,6 +78,11 @@ class Settings(BaseSettings):
     def models_path(self) -> Path:
         """The model cache."""
         return (self.models or self.root / "models").expanduser().absolute()
+
+    @property
+    def recipes_path(self) -> Path:
+        """The recipe folder."""
+        return (self.recipes or self.root / "recipes").expanduser().absolute()
 
     @property
     def work(self) -> Path:
@@ -127,6 +135,9 @@ def apply_environment(settings: Settings, quiet: bool = True) -> None:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "GIT_PYTHON_REFRESH": "quiet",
+        # MLflow's own calls to S3: a bucket that is away is asked again for a minute (boto3's own limit is seconds).
+        "AWS_RETRY_MODE": "standard",
+        "AWS_MAX_ATTEMPTS": "12",
         **settings.client_environment(),
     }
     if quiet:

@@ -1,9 +1,9 @@
-"""The one store: a local folder or an S3 prefix behind the same eight verbs.
+"""The one store: a local folder or an S3 prefix behind the same nine verbs.
 
 `create` is the only conditional write and the base of the ledger and of leases: it succeeds for exactly one of
 several rivals (a hard link locally, `If-None-Match: *` on S3). Trees are written file by file and end with a
-marker, so that a half-written tree is never mistaken for a whole one. Limits: no deletion of trees that others
-may read, no listing beyond a prefix, no locks (see `infra.lease`).
+marker, so that a half-written tree is never mistaken for a whole one. Limits: no listing beyond a prefix, no locks (see
+`infra.lease`).
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Store(ABC):
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether `key` holds bytes."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Bytes under `key`; raises NotFound."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -152,6 +156,11 @@ class LocalStore(Store):
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
 
+    def size(self, key: str) -> int:
+        if not self.exists(key):
+            raise NotFound(f"the store has nothing under {key!r}")
+        return self.path(key).stat().st_size
+
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
@@ -173,81 +182,11 @@ class LocalStore(Store):
         return self.path(prefix)
 
 
-class S3Store(Store):
-    """An S3 prefix through boto3; credentials and endpoint come from the environment as boto3 reads them."""
-
-    def __init__(self, url: str) -> None:
-        import boto3
-
-        bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        self.bucket, self.prefix = bucket, prefix.strip("/")
-        self.client = boto3.client("s3")
-
-    def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}" if self.prefix else key
-
-    def read(self, key: str) -> bytes:
-        try:
-            return self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
-        except self.client.exceptions.NoSuchKey:
-            raise NotFound(f"the store has nothing under {key!r}") from None
-
-    def write(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
-
-    def put(self, key: str, source: Path) -> None:
-        # In parts where it is large: one request takes 5 GB at most, which a fully trained model exceeds.
-        self.client.upload_file(str(source), self.bucket, self._key(key))
-
-    def create(self, key: str, data: bytes) -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            # 412: the key exists; 409: a rival's create is in flight and S3 asks the loser to look again.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {409, 412}:
-                raise AlreadyExists(f"{key!r} already exists") from None
-            raise
-
-    def exists(self, key: str) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.head_object(Bucket=self.bucket, Key=self._key(key))
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                return False
-            raise
-        return True
-
-    def delete(self, key: str) -> None:
-        self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
-
-    def list(self, prefix: str) -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self._key(prefix).rstrip("/") + "/"
-        )
-        start = len(self.prefix) + 1 if self.prefix else 0
-        return sorted(item["Key"][start:] for page in pages for item in page.get("Contents", []))
-
-    def fetch(self, key: str, target: Path) -> Path:
-        from botocore.exceptions import ClientError
-
-        part = target.with_name(f"{target.name}.part")  # an interrupted download is never taken for the file
-        try:
-            self.client.download_file(self.bucket, self._key(key), str(part))
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                raise NotFound(f"the store has nothing under {key!r}") from None
-            raise
-        part.replace(target)
-        return target
-
-
 def open_store(url: str) -> Store:
     """The store at `url`: `s3://bucket/prefix`, or a local folder."""
     if url.startswith("s3://"):
+        from infra.s3 import S3Store
+
         return S3Store(url)
     if "://" in url:
         raise UserError(f"store {url!r}: only a local folder or s3://bucket/prefix is supported")

@@ -6,9 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def free_port() -> int:
@@ -72,3 +73,79 @@ def s3_bucket(name: str) -> Iterator[str]:
             patch.setenv(key, value)
         boto3.client("s3").create_bucket(Bucket=name)
         yield name
+
+
+class Gate:
+    """A port that leads to another one until it is shut: then connections are cut and refused, as by a dead server.
+
+    For servers that lose what they hold when they are stopped.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.target, self.port = port, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._listener: socket.socket | None = None
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Gate:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+
+    def open(self) -> None:
+        """Listen, and lead whoever comes to the target."""
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        """Refuse new connections and cut those that are open."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+            ends, self._open = self._open, set()
+        if listener is not None:
+            _cut(listener)
+        for end in ends:
+            _cut(end)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._listener is not listener:
+                    _cut(near)
+                    return
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        except OSError:
+            pass
+        with self._lock:
+            self._open -= {source, sink}
+        _cut(source)
+        _cut(sink)
+
+
+def _cut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+@contextmanager
+def s3_gate() -> Iterator[tuple[Gate, dict[str, str]]]:
+    """An S3 server behind a gate, and the environment that points to the gate."""
+    with s3_server() as environment, Gate(int(environment["AWS_ENDPOINT_URL"].rpartition(":")[2])) as gate:
+        yield gate, environment | {"AWS_ENDPOINT_URL": gate.url, "MLFLOW_S3_ENDPOINT_URL": gate.url}

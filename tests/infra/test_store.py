@@ -31,12 +31,15 @@ def test_reads_what_was_written_and_replaces_it(store: Store) -> None:
     store.write("a/b.txt", b"two")
     assert store.read("a/b.txt") == b"two"
     assert store.exists("a/b.txt")
+    assert store.size("a/b.txt") == 3
     assert not store.exists("a/c.txt")
 
 
 def test_a_missing_key_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="a/nothing"):
         store.read("a/nothing")
+    with pytest.raises(NotFound, match="a/nothing"):
+        store.size("a/nothing")
     assert store.list("a") == []
 
 
