@@ -1,7 +1,8 @@
 """`nightshift up` and `down`: the servers, workers and deployments of this machine, started once and stopped by id.
 
 Everything that runs is noted under HOME/stack by process id and start time (see `infra.processes`). `up` keeps what
-runs, starts what does not, and ends with an error that names the log of whatever did not come up.
+runs, starts what does not, and ends with an error that names the log of whatever did not come up. From then on the
+keeper (`flows.keep`) starts again what dies.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from flows import keep
 from infra import processes
 from infra.errors import NightshiftError, UserError
 from infra.network import taken
 from infra.settings import Settings
 from infra.stack import FOLDER, SERVERS, Ports, Service, Stack, plan_stack
 
+KEEPER = "keeper"
 DEPLOYMENTS = Path(__file__).parents[1] / "prefect.yaml"
 
 
@@ -33,6 +36,8 @@ def bring_up(settings: Settings, ports: Ports, timeout: float) -> dict[str, Any]
     _start(stack.servers, folder, ports.host, timeout)
     deploy_here(stack)
     _start(stack.workers, folder, "127.0.0.1", timeout)
+    keeper = Service(KEEPER, keep.command(ports), keep.environment(settings, os.environ), lambda: True)
+    _start([keeper], folder, "127.0.0.1", timeout)
     return {
         "schema_version": 1,
         "prefect": stack.prefect_url,
@@ -50,24 +55,28 @@ def bring_up(settings: Settings, ports: Ports, timeout: float) -> dict[str, Any]
 
 
 def take_down(settings: Settings, timeout: float) -> list[str]:
-    """Stop what `bring_up` started, workers before servers; returns the names of what ran."""
+    """Stop what `bring_up` started: the keeper, then workers, then servers; returns the names of what ran."""
     folder = settings.root / FOLDER
-    running = processes.noted(folder)
-    servers = [running.pop(name) for name in SERVERS if name in running]
-    return processes.stop(folder, list(running.values()), timeout) + processes.stop(folder, servers, timeout)
+    keeper = [one for name, one in processes.noted(folder).items() if name == KEEPER]
+    stopped = processes.stop(folder, keeper, timeout, family=False)  # its children are the others, who end in turn
+    # The keeper may have started one again while it was stopped: what is noted now counts.
+    running = {name: one for name, one in processes.noted(folder).items() if name not in SERVERS}
+    servers = [one for name, one in processes.noted(folder).items() if name in SERVERS]
+    return stopped + processes.stop(folder, list(running.values()), timeout) + processes.stop(folder, servers, timeout)
 
 
 def _start(services: Sequence[Service], folder: Path, host: str, timeout: float) -> None:
-    known = processes.noted(folder)
-    for service in services:
-        running = known.get(service.name)
-        if running is not None and running.process is not None:
-            if running.command != service.command:
-                raise UserError(f"{service.name} runs already, with other options; run nightshift down first")
-            continue
-        if service.port is not None and taken(host, service.port):
-            raise UserError(f"port {service.port}, meant for {service.name}, is taken; choose another one")
-        processes.start(folder, service.name, service.command, service.environment, folder.parent)
+    with processes.guarded(folder):
+        known = processes.noted(folder)
+        for service in services:
+            running = known.get(service.name)
+            if running is not None and running.process is not None:
+                if running.command != service.command:
+                    raise UserError(f"{service.name} runs already, with other options; run nightshift down first")
+                continue
+            if service.port is not None and taken(host, service.port):
+                raise UserError(f"port {service.port}, meant for {service.name}, is taken; choose another one")
+            processes.start(folder, service.name, service.command, service.environment, folder.parent)
     checks = {service.name: service.healthy for service in services}
     missing = processes.wait_until(checks, processes.noted(folder), timeout)
     if missing:

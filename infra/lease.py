@@ -30,10 +30,14 @@ log = logging.getLogger("nightshift.lease")
 
 
 class Lease:
-    """Context manager: holds `name` while inside; raises Busy when somebody else does."""
+    """Context manager: holds `name` while inside; raises Busy when somebody else does.
 
-    def __init__(self, store: Store, name: str, stale_after: float = 60.0) -> None:
-        self.store, self.name, self.stale_after = store, name, stale_after
+    A holder elsewhere, of whom only the heartbeat tells, is waited for up to `patience` seconds: it may have died a
+    moment ago. One that is seen to live here is not.
+    """
+
+    def __init__(self, store: Store, name: str, stale_after: float = 60.0, patience: float = 0.0) -> None:
+        self.store, self.name, self.stale_after, self.patience = store, name, stale_after, patience
         self.number = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -42,10 +46,11 @@ class Lease:
         return f"leases/{self.name}/{number:08d}.{part}"
 
     def __enter__(self) -> Lease:
-        taken = [key for key in self.store.list(f"leases/{self.name}") if key.endswith(".holder")]
-        last = int(taken[-1].rpartition("/")[2].partition(".")[0]) if taken else 0
-        if last and (holder := self._living(last)):
-            raise Busy(self._message(holder))
+        deadline = time.monotonic() + self.patience
+        while (last := self._last()) and (holder := self._living(last)):
+            if holder.get("place") == place_of_processes() or time.monotonic() >= deadline:
+                raise Busy(self._message(holder))
+            time.sleep(min(BEAT_SECONDS, max(0.0, deadline - time.monotonic())))
         me = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -66,6 +71,11 @@ class Lease:
         self._thread.start()
         return self
 
+    def holder(self) -> dict[str, object] | None:
+        """Who holds this lease now; None when nobody does."""
+        last = self._last()
+        return self._living(last) if last else None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -73,6 +83,11 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         self.store.write_json(self._key(self.number, "released"), {"at": time.time()})
+
+    def _last(self) -> int:
+        """The number of the newest entry; 0 when there is none."""
+        taken = [key for key in self.store.list(f"leases/{self.name}") if key.endswith(".holder")]
+        return int(taken[-1].rpartition("/")[2].partition(".")[0]) if taken else 0
 
     def _beat(self) -> None:
         self.store.write_json(self._key(self.number, "beat"), {"at": time.time()})

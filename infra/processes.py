@@ -6,12 +6,14 @@ or ended by what it is called. Limits: one machine; a process that leaves its pa
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,6 +69,15 @@ def start(folder: Path, name: str, command: Sequence[str], environment: Mapping[
     return running
 
 
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Nobody else looks at the notes of `folder` and starts what is missing while inside; waits for whoever does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def noted(folder: Path) -> dict[str, Running]:
     """Every process noted in `folder`, alive or not, by name."""
     found = {}
@@ -76,22 +87,40 @@ def noted(folder: Path) -> dict[str, Running]:
     return found
 
 
-def stop(folder: Path, running: Sequence[Running], seconds: float = 15) -> list[str]:
+def end_group(dead: Running) -> None:
+    """Kill what a dead process left behind in its own group, such as the children of a server that hold its port.
+
+    What it put into groups of their own, as workers do with flow runs, goes on.
+    """
+    left = []
+    for process in psutil.process_iter():
+        try:
+            ours = os.getpgid(process.pid) == dead.pid and process.create_time() > dead.started - 2
+        except (ProcessLookupError, psutil.Error):
+            continue
+        if ours and process.pid != dead.pid:
+            left.append(process)
+    _signal(left, psutil.Process.kill)
+    psutil.wait_procs(left, timeout=5)
+
+
+def stop(folder: Path, running: Sequence[Running], seconds: float = 15, family: bool = True) -> list[str]:
     """End the processes and everything they started, all at once; returns the names of those that lived.
 
-    First SIGTERM to each; whatever of them and of their descendants is left after `seconds` is killed.
+    First SIGTERM to each; whatever of them and of their descendants is left after `seconds` is killed. Without `family`
+    the descendants are left alone.
     """
     lived = {one.name: process for one in running if (process := one.process) is not None}
-    family: list[psutil.Process] = []
+    targets: list[psutil.Process] = []
     for process in lived.values():
         try:
-            family += [process, *process.children(recursive=True)]
+            targets += [process, *(process.children(recursive=True) if family else ())]
         except psutil.NoSuchProcess:
             continue
     _signal(list(lived.values()), psutil.Process.terminate)
     psutil.wait_procs(lived.values(), timeout=seconds)
     for end in (psutil.Process.terminate, psutil.Process.kill):
-        _, left = psutil.wait_procs(family, timeout=0)
+        _, left = psutil.wait_procs(targets, timeout=0)
         _signal(left, end)
         psutil.wait_procs(left, timeout=5)
     for one in running:

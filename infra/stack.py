@@ -29,6 +29,9 @@ PATIENT = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
     "PREFECT_API_REQUEST_TIMEOUT": "180",
+    # A server whose database is away answers 500; its clients ask again, for two minutes in all.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
 }
 
 

@@ -64,6 +64,24 @@ def test_a_holder_elsewhere_lives_by_its_heartbeat(tmp_path: Path) -> None:
         assert lease.number == 2
 
 
+def test_a_holder_elsewhere_that_died_a_moment_ago_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
+    store = LocalStore(tmp_path)
+    put_holder(store, beat=59.5, place="elsewhere")
+    with pytest.raises(Busy), Lease(store, "night"):
+        pass
+    with Lease(store, "night", patience=30) as lease:
+        assert lease.number == 2
+
+
+def test_a_holder_seen_alive_here_is_not_waited_for(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with Lease(store, "night"), pytest.raises(Busy), Lease(store, "night", patience=3600):
+        pass
+
+
 def other_process() -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 

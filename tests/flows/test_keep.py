@@ -1,0 +1,119 @@
+"""The keeper: what died is started again, what lives or was never started is left alone, and nothing is in a hurry."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.keep import LOOK_SECONDS, Keeper
+from infra import processes
+from infra.stack import Service
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
+# A server as MLflow's: a child in its own group. And a worker as Prefect's: a child in a group of its own.
+FAMILY = """
+import subprocess, sys, time
+for apart in (False, True):
+    c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=apart)
+    print(c.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def service(name: str, command: tuple[str, ...] = SLEEP) -> Service:
+    return Service(name, command, dict(os.environ), lambda: True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "stack"
+    processes.stop(tmp_path / "stack", list(processes.noted(tmp_path / "stack").values()))
+
+
+def kill(folder: Path, name: str) -> processes.Running:
+    running = processes.noted(folder)[name]
+    os.kill(running.pid, signal.SIGKILL)
+    while running.process is not None:
+        time.sleep(0.01)
+    return running
+
+
+def test_the_dead_are_started_again_and_nobody_else(folder: Path) -> None:
+    services = [service("one"), service("two"), service("never started")]
+    for one in services[:2]:
+        processes.start(folder, one.name, one.command, one.environment, folder.parent)
+    keeper, now = Keeper(folder, services), time.time()
+    assert keeper.look(now) == []
+    before = kill(folder, "one")
+    assert keeper.look(now) == []  # it lived for a moment only: it waits
+    assert keeper.look(now + LOOK_SECONDS) == ["one"]
+    after = processes.noted(folder)["one"]
+    assert after.process is not None
+    assert after.pid != before.pid
+    # The second death in a row waits twice as long; one after a long life does not wait.
+    kill(folder, "one")
+    assert (keeper.look(now), keeper.look(now + LOOK_SECONDS)) == ([], [])
+    assert keeper.look(now + 2 * LOOK_SECONDS) == ["one"]
+    kill(folder, "two")
+    assert keeper.look(now + 3600) == ["two"]
+
+
+def test_what_a_dead_server_left_in_its_group_ends_and_runs_of_a_dead_worker_go_on(folder: Path) -> None:
+    family = service("family", (sys.executable, "-c", FAMILY))
+    running = processes.start(folder, family.name, family.command, family.environment, folder.parent)
+    deadline = time.monotonic() + 60
+    while len(found := Path(running.log).read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    inside, apart = (psutil.Process(int(pid)) for pid in found)
+    kill(folder, "family")
+    try:
+        assert Keeper(folder, [family]).look(time.time() + 3600) == ["family"]
+        psutil.wait_procs([inside], timeout=30)
+        assert not inside.is_running() or inside.status() == psutil.STATUS_ZOMBIE
+        assert apart.is_running()
+    finally:
+        apart.kill()
+
+
+def test_down_stops_the_keeper_first(tmp_path: Path) -> None:
+    """A keeper that went on would bring back what `down` stops."""
+    from flows.stack import KEEPER, take_down
+    from infra.settings import Settings
+
+    folder = tmp_path / "stack"
+    one = processes.start(folder, "worker-one", SLEEP, os.environ, tmp_path)
+    processes.start(folder, KEEPER, SLEEP, os.environ, tmp_path)
+    assert take_down(Settings(home=tmp_path), 10) == [KEEPER, "worker-one"]
+    assert one.process is None
+    assert processes.noted(folder) == {}
+
+
+def test_the_keeper_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
+    """It plans the stack that it was told of, and takes nothing for dead that was never started."""
+    from flows import keep
+    from infra.settings import Settings
+    from infra.stack import Ports
+
+    settings = Settings(home=tmp_path)
+    process = subprocess.Popen(
+        keep.command(Ports()), env=keep.environment(settings, os.environ), cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "stack" / "lock").exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert processes.noted(tmp_path / "stack") == {}
+    finally:
+        process.kill()
+        process.communicate()
