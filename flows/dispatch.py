@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from flows.deployed import patiently
 from flows.night import Night
 from infra.errors import NightshiftError
 from infra.progress import emit
 
 CRASHES = 3  # of one step in one night; then something is wrong that another start does not mend
 POLL_SECONDS = 2.0
-OUTAGE_SECONDS = 600.0  # how long the Prefect server may be away while a step is waited for
 
 Phase = Literal["waiting", "running", "completed", "crashed", "failed"]
 
@@ -109,25 +109,23 @@ class PrefectRuns:
         from prefect.exceptions import ObjectNotFound
 
         name = f"{step}/{step}-{pool}"
+
+        def begin() -> Any:
+            return run_deployment(name, parameters={"night": night}, timeout=0, idempotency_key=key)
+
         try:
-            return str(run_deployment(name, parameters={"night": night}, timeout=0, idempotency_key=key).id)
+            return str(patiently(begin).id)
         except ObjectNotFound:
             raise NightshiftError(f"the Prefect server has no deployment {name}; run nightshift deploy") from None
 
     def look(self, run: str) -> Seen:
-        import httpx
         from prefect.client.orchestration import get_client
 
-        deadline = time.monotonic() + OUTAGE_SECONDS
-        while True:
-            try:
-                with get_client(sync_client=True) as client:
-                    state = client.read_flow_run(_uuid(run)).state
-                break
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(POLL_SECONDS)
+        def read() -> Any:
+            with get_client(sync_client=True) as client:
+                return client.read_flow_run(_uuid(run)).state
+
+        state = patiently(read)
         return Seen("waiting") if state is None else Seen(_phase(state), state.message or state.name or "")
 
     def take_back(self, run: str) -> bool:

@@ -70,15 +70,24 @@ def planned(night: Night) -> dict[str, Any]:
 
 def failed(night: Night, error: BaseException) -> dict[str, Any]:
     """A night that an error ended; its finished steps are kept and the next run goes on behind them."""
-    return _told(_document(night) | {"outcome": "failed", "reason": first_line(error)})
+    return failed_document(night.id, night.recipe.name, night.recipe.release.name, first_line(error))
+
+
+def failed_document(night: str, recipe: str, release: str, reason: str) -> dict[str, Any]:
+    """The outcome of a night of which nothing but its end is known here."""
+    return _told(_empty(night, recipe, release) | {"reason": reason})
 
 
 def _document(night: Night) -> dict[str, Any]:
+    return _empty(night.id, night.recipe.name, night.recipe.release.name)
+
+
+def _empty(night: str, recipe: str, release: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
-        "night": night.id,
-        "recipe": night.recipe.name,
-        "release": night.recipe.release.name,
+        "night": night,
+        "recipe": recipe,
+        "release": release,
         "outcome": "failed",
         "reason": "",
         "version": None,

@@ -31,7 +31,7 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
     key = f"nights/{night.id}/report.html"
     # From the store: `prepare` may have run on another machine.
     docs = night.store.get_tree(f"nights/{night.id}/validation", night.work / "validation-fetched") / "docs"
-    path = report_file(night)
+    path = report_file(night.settings.root, night.recipe.name, night.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = report_data(night, outcome)
     if data.version is not None and (card := data.scorecards.get("challenger")) is not None:
@@ -62,14 +62,14 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
     return key
 
 
-def report_file(night: Night) -> Path:
+def report_file(root: Path, recipe: str, night: str) -> Path:
     """The report in this machine's home folder."""
-    return night.settings.root / "reports" / f"{night.recipe.name}-{night.id}.html"
+    return root / "reports" / f"{recipe}-{night}.html"
 
 
-def local_report(night: Night, outcome: dict[str, Any]) -> str | None:
+def local_report(root: Path, outcome: dict[str, Any]) -> str | None:
     """Where a person finds the report: the file here, as they would type it, else its key in the store."""
-    path = report_file(night)
+    path = report_file(root, outcome["recipe"], outcome["night"])
     if not outcome.get("report") or not path.is_file():
         return outcome.get("report")
     relative = os.path.relpath(path)

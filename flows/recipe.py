@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -109,9 +110,15 @@ def find_recipe(name: str) -> Path:
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and check a recipe. Raises UserError on one line: file, key, and the nearest valid key."""
     content, origin = read_content(name)
-    for override in overrides:
-        set_value(content, *parse_override(override), f"--set {override!r}")
-    return parse_recipe(content, origin)
+    return parse_recipe(override(content, overrides), origin)
+
+
+def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The content with values of `path=value` set in turn; the one given stays as it was."""
+    content = copy.deepcopy(content)
+    for one in overrides:
+        set_value(content, *parse_override(one), f"--set {one!r}")
+    return content
 
 
 def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
@@ -157,13 +164,23 @@ def read_content(name: str) -> tuple[dict[str, Any], str]:
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
     """A YAML file that holds keys and values; raises UserError for any other, `what` says what it should be."""
+    told = f"{what} {path.name}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{what} {path.name} cannot be read: {' '.join(str(error).split())}") from None
+        return parse_mapping(path.read_text(encoding="utf-8"), told)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{told} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def parse_mapping(text: str, told: str) -> dict[str, Any]:
+    """YAML that holds keys and values; raises UserError for any other, `told` begins errors."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{told} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{what} {path.name} is no mapping of keys to values")
+        raise UserError(f"{told} is no mapping of keys to values")
     return content
+
 
 
 def explain(error: ValidationError, spec: type[BaseModel]) -> str:

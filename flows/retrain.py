@@ -14,24 +14,30 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, State
 
+from flows.deployed import OUTCOME, as_artifact
 from flows.dispatch import run_step
 from flows.evaluate import evaluate
+from flows.library import named_recipe
 from flows.night import FINAL, Night, freeze, is_final, plan_night
 from flows.outcome import failed, nothing_new, planned, summarise
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.publish import publish
-from flows.recipe import load_recipe
+from flows.recipe import Recipe, load_recipe
 from flows.runtime import locally, night_run
 from flows.train import train
 from infra import tracking
+from infra.errors import NightshiftError
 from infra.lease import Lease
+from infra.settings import load_settings
 from registry.promotion import project
 
 log = logging.getLogger("nightshift")
+LEASE_SECONDS = 90.0
+LIVES = 10  # of one run, whose process is started again when it dies; then something is wrong that this does not mend
 STEPS = (("prepare", prepare), ("train", train), ("evaluate", evaluate), ("promote", promote))
 
 
@@ -51,16 +57,20 @@ def retrain(
     """Retrain an adapter and promote it if it is proven better.
 
     Args:
-        recipe: name of a built-in recipe, or the path of a recipe file on the worker.
+        recipe: name of a built-in recipe, or of one in the workers' recipe folder or the store.
         overrides: values to change, one an item, such as training.stages.0.max_steps=20.
         dry_run: say what would happen and change nothing.
         force: run again although the same data, recipe and code were run before.
         reason: why this run was started, kept with the night.
     """
-    night = plan_night(load_recipe(recipe, overrides), force)
+    if (flow_run.run_count or 1) > LIVES:
+        raise NightshiftError(f"this night's process died {LIVES} times; see the runbook, then start the night again")
+    night = plan_night(_recipe(recipe, overrides), force)
     if dry_run:
         return _end(night, planned(night), keep=False)
-    with Lease(night.store, night.id), locally(night):
+    # A night started again on another machine waits until its old process is known to be gone.
+    patience = LEASE_SECONDS if night.settings.dispatch == "pools" else 0.0
+    with Lease(night.store, night.id, patience=patience), locally(night):
         if is_final(night):
             # A crash between the ledger and its projection is repaired by whoever comes next.
             project(night.store, night.recipe.release.name)
@@ -77,6 +87,13 @@ def retrain(
         tracking.finish(run, "FINISHED" if outcome["outcome"] in FINAL else "FAILED")
         night.finish("retrain", outcome)
         return _end(night, outcome)
+
+
+def _recipe(name: str, overrides: tuple[str, ...]) -> Recipe:
+    """What a server's form names is a name; the command line may name any file of its own machine."""
+    if deployment.id:
+        return named_recipe(load_settings(), name, overrides)
+    return load_recipe(name, overrides)
 
 
 def run_steps(night: Night) -> dict[str, Any]:
@@ -113,6 +130,9 @@ def _end(night: Night, outcome: dict[str, Any], keep: bool = True) -> State:
         night.finish("latest", outcome)
     name = "".join(word.capitalize() for word in outcome["outcome"].split("_"))
     create_markdown_artifact(outcome["summary"], key="night", description=f"{night.recipe.name}: {outcome['outcome']}")
+    create_markdown_artifact(
+        as_artifact(outcome), key=OUTCOME, description="the outcome as JSON, for nightshift retrain --deployed"
+    )
     if outcome["outcome"] == "data_rejected":
         return Failed(name=name, message=outcome["reason"])
     return Completed(name=name, message=outcome["reason"], data=outcome)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from infra.errors import UserError
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
 
 EXIT_CODES = {
     "promoted": 0,
@@ -42,6 +47,10 @@ def retrain(
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the recipe; may be repeated."),
     ] = None,
+    deployed: Annotated[
+        bool,
+        typer.Option("--deployed", help="As a run of the deployment `nightly`, on its workers; followed from here."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")] = False,
     reason: Annotated[str, typer.Option(help="Why, kept with the night.")] = "",
@@ -51,14 +60,20 @@ def retrain(
 
     Exit code: 0 promoted or nothing new, 1 failed, 3 rejected, 4 awaiting approval, 5 data rejected.
 
+    --deployed needs a Prefect server (PREFECT_API_URL); stopping the command does not stop the night there.
+
     Example: nightshift retrain quickstart --set training.seed=7
     """
-    from flows.cli.show import progress_bars, show_night
+    from flows.cli.show import progress_bars
     from flows.night import plan_night
     from flows.recipe import load_recipe
     from infra.settings import apply_environment, load_settings
 
     settings = load_settings()
+    if deployed:
+        with progress_bars(enabled=not as_json):
+            outcome = _run_deployed(settings, recipe, overrides or [], dry_run=dry_run, force=force, reason=reason)
+        _tell(settings, outcome, as_json)
     # Everything a person can get wrong is found before the slow imports.
     night = plan_night(load_recipe(recipe, overrides or []), force, settings)
     apply_environment(settings)
@@ -71,14 +86,41 @@ def retrain(
 
             print(json.dumps(failed(night, error), indent=2))
         raise
+    _tell(settings, outcome, as_json)
+
+
+def _tell(settings: Settings, outcome: dict[str, Any], as_json: bool) -> None:
+    from flows.cli.show import show_night
     from flows.publish import local_report
 
-    outcome |= {"report": local_report(night, outcome)}
+    outcome |= {"report": local_report(settings.root, outcome)}
     if as_json:
         print(json.dumps(outcome, indent=2))
     else:
         show_night(outcome)
     raise typer.Exit(EXIT_CODES[outcome["outcome"]])
+
+
+def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more: Any) -> dict[str, Any]:
+    """Start and follow the night on the Prefect server; a recipe file goes through the store."""
+    import os
+
+    from flows.library import keep_recipe
+    from flows.recipe import builtin_recipes, find_recipe, load_recipe
+    from infra.settings import apply_environment
+
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UserError("--deployed needs a Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api")
+    name = recipe
+    if recipe.endswith((".yaml", ".yml")):
+        load_recipe(recipe, overrides)  # a mistake is told here and now
+        name = keep_recipe(settings.open_store(), find_recipe(recipe))
+    elif recipe in builtin_recipes():
+        load_recipe(recipe, overrides)
+    apply_environment(settings)
+    from flows.deployed import follow, start
+
+    return follow(start({"recipe": name, "overrides": overrides, **more}), recipe)
 
 
 def _run(
