@@ -7,6 +7,7 @@ answers of a run that broke off are kept (`flows.answers`). Ends with `nights/<i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.answers import Candidate, answer, draw, judge, load_scorecard
+from flows.budget import Budget
 from flows.night import Night, open_night
 from flows.runtime import fetch_dataset, flow_name, locally, night_run
 from infra import tracking
@@ -30,6 +32,7 @@ from tasks.data.attached import fetch_databases
 from tasks.data.dataset import read_examples
 from tasks.data.example import Example
 from tasks.evaluation.scorecard import Scorecard
+from tasks.models.job import GenerationJob
 from tasks.models.steps import fetch_model, generate_predictions
 
 
@@ -41,15 +44,21 @@ def evaluate(night: str) -> None:
         emit("evaluate", "reused", 1, 1)
         return
     started = time.perf_counter()
-    with locally(now):
+    with locally(now), Budget(now, "evaluate") as budget:
         work = now.work / "evaluate"
         work.mkdir(parents=True, exist_ok=True)
         examples, test = test_split(now)
         candidates = find_candidates(now)
         spec = now.recipe.evaluation
-        answered = answer(
-            now.store, candidates, examples, test, spec, work, generate_predictions, lambda: training_rows(now)
-        )
+
+        def generate(job: GenerationJob, folder: Path, save: Callable[[], None]) -> None:
+            def tick() -> None:
+                budget.check()
+                save()
+
+            generate_predictions(job, folder, tick)
+
+        answered = answer(now.store, candidates, examples, test, spec, work, generate, lambda: training_rows(now))
         scorecards = {c.role: score(now, c.role, c, answered[c.role], examples, test, work) for c in candidates}
         champion = next(
             ({"version": c.version, "adapter_hash": c.adapter_hash} for c in candidates if c.role == "champion"), None

@@ -7,6 +7,7 @@ Runs on a GPU pool, or here. Each stage is a Prefect task; the trainer is one pr
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.budget import Budget
 from flows.night import Night, open_night
 from flows.runtime import fetch_dataset, flow_name, locally, night_run
 from flows.start import fetch_start
@@ -39,12 +41,13 @@ def train(night: str) -> None:
         emit("train", "reused", 1, 1)
         return
     started = time.perf_counter()
-    with locally(now):
+    with locally(now), Budget(now, "train") as budget:
         model = fetch_model(now.recipe.model, now.settings.models_path)
         work = now.work / "train"
         job = plan(now, model, work)
+        now.finish("stages", {"stages": [stage.fingerprint for stage in job.stages]})  # for `clean`, if it breaks off
         finished = restore_stages(job, now.store, work)
-        stages = run_stages(now, job, finished, work)
+        stages = run_stages(now, job, finished, work, budget.check)
         last = [stage for stage in job.stages if stage.spec.yields == "policy"][-1]
         adapter = Ref(
             kind="adapter",
@@ -76,8 +79,13 @@ def plan(night: Night, model: LocalModel, work: Path) -> TrainingJob:
     )
 
 
-def run_stages(night: Night, job: TrainingJob, finished: set[str], work: Path) -> list[dict[str, Any]]:
-    """Start the trainer if a stage is missing, follow every stage, record each in MLflow as it ends."""
+def run_stages(
+    night: Night, job: TrainingJob, finished: set[str], work: Path, check: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Start the trainer if a stage is missing, follow every stage, record each in MLflow as it ends.
+
+    `check` is called while a stage trains and ends the training by raising.
+    """
     missing = len(finished) < len(job.stages)
     process = ModelProcess("tasks.training.session", work / JOB) if missing else None
     results = []
@@ -85,7 +93,7 @@ def run_stages(night: Night, job: TrainingJob, finished: set[str], work: Path) -
         for number, stage in enumerate(job.stages, start=1):
             reused = stage.spec.name in finished
             title = f"{number} {stage.spec.name}{' (reused)' if reused else ''}"
-            result = follow_stage(title, stage, process, work, night.store) | {"reused": reused}
+            result = follow_stage(title, stage, process, work, night.store, check) | {"reused": reused}
             record_stage(night, number, result)
             results.append(result)
         if process is not None:

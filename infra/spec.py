@@ -11,7 +11,7 @@ PoolNames = tuple[str, ...]
 
 
 class InfraSpec(BaseModel):
-    """Pools of the steps. Not part of what a night is: the same night on other machines is the same night."""
+    """Pools of the steps, and a cap. No part of what a night is: on other machines it is the same night."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,6 +21,12 @@ class InfraSpec(BaseModel):
     promote: PoolNames = Field(("cpu",), min_length=1, description="pools for gates and promotion")
     patience_minutes: float = Field(
         30, gt=0, description="how long a step waits for a place on a pool before the next pool is tried"
+    )
+
+    max_gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="GPU hours that a night may take to train and evaluate, in all its attempts; then it ends failed",
     )
 
     @field_validator("prepare", "train", "evaluate", "promote")

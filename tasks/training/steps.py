@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,10 +46,18 @@ class StageProgress:
 
 
 @task(task_run_name="stage {title}", cache_policy=NO_CACHE)
-def follow_stage(title: str, stage: StageJob, process: ModelProcess | None, work: Path, store: Store) -> dict[str, Any]:
+def follow_stage(
+    title: str,
+    stage: StageJob,
+    process: ModelProcess | None,
+    work: Path,
+    store: Store,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Wait until the trainer has finished `stage`, showing its progress; then keep the adapter in the store.
 
-    `process` is None when every stage was finished before. Returns the stage's result.
+    `process` is None when every stage was finished before; `check` runs at every sign of progress and ends the stage
+    by raising. Returns the stage's result.
     """
     activity = f"train: {stage.spec.name}"
     if process is not None and read_result(work / stage.folder) is None:
@@ -58,6 +67,7 @@ def follow_stage(title: str, stage: StageJob, process: ModelProcess | None, work
 
         def show(percent: float) -> None:
             nonlocal shown
+            check()
             if time.monotonic() - shown > ARTIFACT_SECONDS:
                 page.show(percent)
                 shown = time.monotonic()
