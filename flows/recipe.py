@@ -182,7 +182,6 @@ def parse_mapping(text: str, told: str) -> dict[str, Any]:
     return content
 
 
-
 def explain(error: ValidationError, spec: type[BaseModel]) -> str:
     """The first problem of a document of class `spec` as one line; further ones are counted."""
     problems = error.errors(include_url=False)

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from flows.cli import (
+    clean,
     data,
     deploy,
     evaluate,
@@ -58,6 +59,7 @@ stack.register(app)
 deploy.register(app)
 plan.register(app)
 study.register(app)
+clean.register(app)
 
 
 def main() -> None:

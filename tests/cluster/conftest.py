@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.servers import free_port, s3_server, stop_server, wait_for_port
+from tests.servers import Gate, free_port, s3_gate, stop_server, wait_for_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,50 +26,73 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[dict[str, str]]:
-    """The environment of an S3 server with a bucket `nights`."""
-    with s3_server() as environment:
+def s3_servers() -> Iterator[tuple[Gate, dict[str, str]]]:
+    """An S3 server with a bucket `nights` behind a gate, and the environment that leads there."""
+    with s3_gate() as (gate, environment):
         make = "import boto3; boto3.client('s3').create_bucket(Bucket='nights')"
         subprocess.run([sys.executable, "-c", make], env=clean_environment() | environment, check=True)
-        yield environment
+        yield gate, environment
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server's URL without the database; skipped where none is installed.
+def s3(s3_servers: tuple[Gate, dict[str, str]]) -> dict[str, str]:
+    """The environment of the S3 server."""
+    return s3_servers[1]
 
-    The server refuses to run as root; a root user runs it as `postgres` or `nobody`.
+
+class Postgres:
+    """A PostgreSQL server that can be stopped and started again; it refuses to run as root, so root runs it as another.
+
+    `url` is that of the server, without a database.
     """
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.binaries, self.folder, self.port = binaries, folder, free_port()
+        self.url = f"postgresql+psycopg2://nightshift@127.0.0.1:{self.port}"
+        self.more: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        if os.getuid() == 0:
+            import pwd
+
+            self.more["user"] = next(u.pw_name for u in pwd.getpwall() if u.pw_name in {"postgres", "nobody"})
+            shutil.chown(folder, self.more["user"])
+        command = [binaries / "initdb", "-D", folder / "data", "-U", "nightshift", "-A", "trust", "-E", "UTF8"]
+        subprocess.run(command, check=True, **self.more)
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run, and answer on the port."""
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", self.folder, "-c", "fsync=off"]
+        self.server = subprocess.Popen([self.binaries / "postgres", "-D", self.folder / "data", *options], **self.more)
+        wait_for_port(self.port)
+
+    def stop(self) -> None:
+        """A fast shutdown, which cuts connections; SIGTERM would wait for this process's own pooled ones."""
+        if self.server is not None:
+            stop_server(self.server, signal.SIGINT)
+            self.server = None
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server; skipped where none is installed."""
     found = shutil.which("initdb") or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
     if found is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    binaries = Path(found).resolve().parent
     folder = Path("/tmp") / f"nightshift-postgres-{os.getpid()}"
     folder.mkdir(mode=0o777)
-    user: dict[str, str] = {}
-    if os.getuid() == 0:
-        import pwd
-
-        name = next(u.pw_name for u in pwd.getpwall() if u.pw_name in {"postgres", "nobody"})
-        shutil.chown(folder, name)
-        user = {"user": name}
-    port, data = free_port(), str(folder / "data")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "nightshift", "-A", "trust", "-E", "UTF8"], check=True, **user, **quiet
-    )
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", "fsync=off"],
-        **user,
-        **quiet,
-    )
+    server = Postgres(Path(found).resolve().parent, folder)
     try:
-        wait_for_port(port)
-        yield f"postgresql+psycopg2://nightshift@127.0.0.1:{port}"
+        server.start()
+        yield server
     finally:
-        # SIGINT is a fast shutdown; SIGTERM would wait for this process's own pooled connections, which stay open.
-        stop_server(server, signal.SIGINT)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Postgres) -> str:
+    """The URL of the PostgreSQL server, without a database."""
+    return postgres_server.url
 
 
 def new_database(server: str, name: str) -> str:

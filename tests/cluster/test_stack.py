@@ -14,6 +14,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ import httpx
 import psutil
 import pytest
 
-from tests.cluster.conftest import clean_environment, new_database
-from tests.servers import free_port
+from infra import processes
+from tests.cluster.conftest import Postgres, clean_environment, new_database
+from tests.servers import Gate, free_port
 
 pytestmark = pytest.mark.cluster
 
 STEPS = ("prepare", "train", "evaluate", "promote")
 PATIENCE = 1200.0  # seconds for anything; a quiet machine needs a twentieth
+KINDS = pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -52,6 +56,7 @@ class Stack:
             check=False,
         )
         assert done.returncode in {0, 1}, done.stderr + self.logs()
+        assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
     def here(self, *arguments: str) -> Any:
@@ -64,7 +69,9 @@ class Stack:
             self.environment = before
 
     def pids(self) -> dict[str, int]:
-        return {one["name"]: one["pid"] for one in self.told["processes"]}
+        """What runs now, by name; the keeper may have started some of it anew."""
+        noted = processes.noted(self.folder / "home" / "stack").values()
+        return {one.name: one.pid for one in noted if one.process is not None}
 
     def logs(self) -> str:
         return "\n".join(f"{p.name}: {p.read_text(errors='replace')[-1500:]}" for p in self.folder.rglob("stack/*.log"))
@@ -89,6 +96,12 @@ class Stack:
         )
         return [run for run in found if run["deployment_id"]]
 
+    def running(self, parent: str, step: str) -> dict[str, Any] | None:
+        """The run of a step while it runs."""
+        return next(
+            (r for r in self.steps(parent) if r["name"].startswith(step) and r["state_type"] == "RUNNING"), None
+        )
+
     def until(self, what: str, look: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -99,6 +112,11 @@ class Stack:
                 pass
             assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s\n{self.logs()}"
             time.sleep(0.3)
+
+    def decided(self, id: str) -> dict[str, Any]:
+        """A night that came to an end by itself; one that crashed is started again."""
+        over = ("COMPLETED", "FAILED", "CANCELLED")
+        return self.until("the night ends", lambda: run if (run := self.run(id))["state_type"] in over else None)
 
     def ended(self, id: str) -> dict[str, Any]:
         return self.until("the run ends", lambda: run if (run := self.run(id))["state_type"] in FINAL else None)
@@ -128,7 +146,7 @@ def test_up_again_keeps_what_runs(stack: Stack) -> None:
     again = stack.command(*stack.up)
     assert again["processes"] == stack.told["processes"]
     workers = {"worker-nights", "worker-cpu", "worker-gpu-t4", "worker-gpu-l4", "worker-gpu-h100"}
-    assert set(stack.pids()) == {"prefect", "mlflow", "webhook", *workers}
+    assert set(stack.pids()) == {"prefect", "mlflow", "webhook", "keeper", *workers}
 
 
 def test_nights_from_the_form_run_across_four_pools_and_promote(stack: Stack) -> None:
@@ -156,60 +174,151 @@ def test_nights_from_the_form_run_across_four_pools_and_promote(stack: Stack) ->
     assert [(row["version"], row["aliases"]) for row in rows] == [("2", ["Production"]), ("1", ["Previous"])]
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_is_killed_goes_on_in_another_process(stack: Stack, step: str, kind: signal.Signals) -> None:
-    """The step's process group is ended as soon as it runs: the night completes, with one promotion more."""
+def test_the_command_line_runs_a_night_of_the_deployment(stack: Stack) -> None:
+    """A file of this machine goes along by its content; exit codes and outcome are those of a night run here."""
+    mine = stack.folder / "mine.yaml"
+    text = (Path(__file__).parents[2] / "flows" / "recipes" / "tiny.yaml").read_text()
+    mine.write_text(text.replace("name: tiny", "name: mine").replace("text2sql-tiny", "text2sql-mine"))
+    asked = ("retrain", str(mine), "--deployed", "--set", "training.seed=11")
+    planned = stack.here(*asked, "--dry-run")
+    assert (planned["outcome"], planned["recipe"]) == ("planned", "mine")
+    assert "text2sql-mine" not in {row["name"] for row in stack.here("releases")}
+    outcome = stack.here(*asked)
+    assert (outcome["outcome"], outcome["version"], outcome["night"]) == ("promoted", "1", planned["night"])
+    assert {gate["status"] for gate in outcome["gates"]} == {"pass"}
+    assert outcome["report"].endswith(f"reports/mine-{outcome['night']}.html")
+    assert stack.here(*asked)["outcome"] == "nothing_new"
+    # A run of the deployment that names a file of the worker's disk reads nothing of it.
+    for recipe in (str(mine), "/etc/passwd", "../mine.yaml"):
+        refused = stack.ended(stack.trigger(recipe=recipe))
+        assert refused["state_type"] == "FAILED"
+        assert "takes the name of a recipe, not a file" in refused["state"]["message"]
+    rules = [f"data.sources=[{{kind: file, path: {mine}}}]"]
+    refused = stack.ended(stack.trigger(recipe="tiny", overrides=rules))
+    assert "a place to read from" in refused["state"]["message"]
+
+
+def test_a_night_ends_when_its_gpu_hours_are_spent_and_goes_on_with_more(stack: Stack) -> None:
+    asked = ["training.seed=12", "infra.max_gpu_hours=0.000001"]
+    spent = stack.ended(stack.trigger(recipe="tiny", overrides=asked))
+    assert spent["state_name"] == "Failed"
+    assert "train failed on gpu-l4" in spent["state"]["message"]
+    assert "has spent its 1e-06 GPU hours in train (infra.max_gpu_hours)" in spent["state"]["message"]
+    more = [asked[0], "infra.max_gpu_hours=1"]
+    assert stack.ended(stack.trigger(recipe="tiny", overrides=more))["state_name"] == "Promoted"
+
+
+@KINDS
+def test_a_night_whose_steps_are_killed_in_turn_goes_on(stack: Stack, kind: signal.Signals) -> None:
+    """Each step's process group is ended as soon as it runs: every step runs again, and nothing is done twice."""
     before = len(stack.here("history"))
-    seed = 100 + 10 * STEPS.index(step) + (kind == signal.SIGKILL)
-    night = stack.trigger(recipe="tiny", overrides=[f"training.seed={seed}"])
+    run = stack.trigger(recipe="tiny", overrides=[f"training.seed={100 + kind}"])
+    killed = []
+    for step in STEPS:
+        victim = stack.until(f"{step} runs", lambda step=step: stack.running(run, step))
+        os.killpg(process_of(stack, victim["id"]).pid, kind)
+        killed.append(victim["id"])
+    assert stack.decided(run)["state_name"] == "Promoted"
+    assert {stack.run(id)["state_type"] for id in killed} <= {"CRASHED", "FAILED"}
+    assert_one_more(stack, run, before)
 
-    def running() -> dict[str, Any] | None:
-        return next(
-            (r for r in stack.steps(night) if r["name"].startswith(step) and r["state_type"] == "RUNNING"), None
-        )
 
-    victim = stack.until(f"{step} runs", running)
-    os.killpg(process_of(stack, victim["id"]).pid, kind)
-    assert stack.ended(night)["state_name"] == "Promoted"
-    steps = stack.steps(night)
-    assert Counter(run["name"].split()[0] for run in steps if run["state_type"] == "COMPLETED") == Counter(STEPS)
-    assert stack.run(victim["id"])["state_type"] != "RUNNING"
+@KINDS
+def test_a_night_whose_workers_are_killed_in_turn_goes_on(stack: Stack, kind: signal.Signals) -> None:
+    """The worker of each step, and the one of nights, ends while its run runs: the keeper starts another."""
+    before = len(stack.here("history"))
+    run = stack.trigger(recipe="tiny", overrides=[f"training.seed={200 + kind}"])
+    turns = [("nights", "prepare"), ("cpu", "prepare"), ("gpu-l4", "train"), ("gpu-t4", "evaluate"), ("cpu", "promote")]
+    for worker, step in turns:
+        name = f"worker-{worker}"
+        stack.until(f"{step} runs", lambda step=step: stack.running(run, step))
+        old = stack.until(f"{name} runs", lambda name=name: stack.pids().get(name))
+        os.kill(old, kind)
+        stack.until(f"{name} is back", lambda name=name, old=old: stack.pids().get(name, old) != old)
+    assert stack.decided(run)["state_name"] == "Promoted"
+    assert_one_more(stack, run, before)
+
+
+@KINDS
+def test_a_night_that_is_killed_itself_is_started_again(stack: Stack, kind: signal.Signals) -> None:
+    """The parent's process group ends while its training runs elsewhere: the automation puts the run back, and it waits
+    for that training instead of starting another."""
+    before = len(stack.here("history"))
+    run = stack.trigger(recipe="tiny", overrides=[f"training.seed={300 + kind}"])
+    training = stack.until("train runs", lambda: stack.running(run, "train"))
+    os.killpg(process_of(stack, run).pid, kind)
+    assert stack.decided(run)["state_name"] == "Promoted"
+    assert stack.run(run)["run_count"] == 2
+    trainings = [
+        one for one in stack.steps(run) if one["name"].startswith("train") and one["state_type"] == "COMPLETED"
+    ]
+    assert [one["id"] for one in trainings if "reused" not in one["name"]] == [training["id"]]
+    assert_one_more(stack, run, before)
+
+
+AWAY_SECONDS = 30.0
+
+
+@contextmanager
+def mlflow_away(stack: Stack) -> Iterator[None]:
+    """MLflow's server is killed, and the keeper, who would start it at once, is kept out."""
+    folder = stack.folder / "home" / "stack"
+    with processes.guarded(folder):
+        processes.stop(folder, [running := processes.noted(folder)["mlflow"]], seconds=0)
+        (folder / "mlflow.json").write_text(json.dumps(asdict(running)))  # noted, and dead
+        yield
+
+
+@contextmanager
+def postgres_away(server: Postgres) -> Iterator[None]:
+    """Prefect's and MLflow's database is shut down."""
+    server.stop()
+    yield
+    server.start()
+
+
+@contextmanager
+def s3_away(gate: Gate) -> Iterator[None]:
+    """S3 refuses connections; those that were open are cut."""
+    gate.shut()
+    yield
+    gate.open()
+
+
+@pytest.mark.parametrize(("server", "step"), [("s3", "train"), ("postgres", "evaluate"), ("mlflow", "promote")])
+def test_a_server_that_is_away_for_half_a_minute_costs_a_night_nothing(
+    stack: Stack, s3_servers: tuple[Gate, Any], postgres_server: Postgres, server: str, step: str
+) -> None:
+    before = len(stack.here("history"))
+    run = stack.trigger(recipe="tiny", overrides=[f"training.seed={400 + len(server)}"])
+    stack.until(f"{step} runs", lambda: stack.running(run, step))
+    away = {"s3": s3_away(s3_servers[0]), "postgres": postgres_away(postgres_server), "mlflow": mlflow_away(stack)}
+    with away[server]:
+        time.sleep(AWAY_SECONDS)
+    decided = stack.decided(run)
+    assert decided["state_name"] == "Promoted", decided["state"]["message"]
+    assert {one["state_type"] for one in stack.steps(run)} <= {"COMPLETED", "CRASHED"}
+    assert_one_more(stack, run, before)
+
+
+def assert_one_more(stack: Stack, run: str, before: int) -> None:
+    """One promotion more than before, in a whole chain, and no stage of the night trained twice to its end."""
     entries = stack.here("history", "--verify")
     assert len(entries) == before + 1
-    assert trained_twice(stack, entries[-1]["night"]) == []
-
-
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
-def test_a_night_that_is_killed_goes_on_with_the_next_run_of_it(stack: Stack, kind: signal.Signals) -> None:
-    """The parent's process group is ended while its training runs elsewhere: the next run waits for that training."""
-    before = len(stack.here("history"))
-    asked = {"recipe": "tiny", "overrides": [f"training.seed={200 + kind}"]}
-    broken = stack.trigger(**asked)
-    training = stack.until("train runs", lambda: [r for r in stack.steps(broken) if r["name"].startswith("train")])
-    os.killpg(process_of(stack, broken).pid, kind)
-    stack.until("the night is known to be over", lambda: stack.run(broken)["state_type"] in FINAL)
-    again = stack.trigger(**asked)
-    assert stack.ended(again)["state_name"] == "Promoted"
-    night = training[0]["parameters"]["night"]
-    key = f"{night}-train-gpu-l4-"
-    found = stack.post("flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [training[0]["deployment_id"]]}}})
-    ours = [run for run in found if (run["idempotency_key"] or "").startswith(key)]
-    assert [run["id"] for run in ours if run["state_type"] == "COMPLETED" and "reused" not in run["name"]] == [
-        training[0]["id"]
-    ]
-    assert len(stack.here("history", "--verify")) == before + 1
+    night = stack.steps(run)[0]["parameters"]["night"]
+    assert entries[-1]["night"] == night
     assert trained_twice(stack, night) == []
 
 
 def process_of(stack: Stack, run: str) -> psutil.Process:
-    """The process that executes a flow run: it leads its own group below a worker, and names the run."""
-    for name, pid in stack.pids().items():
-        if name.startswith("worker-"):
-            for process in psutil.Process(pid).children():
-                if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
-                    return process
-    raise AssertionError(f"no worker has a process of run {run}")
+    """The process that executes a flow run: it leads its own group, and its environment names the run."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run and os.getpgid(process.pid) == process.pid:
+                return process
+        except (psutil.Error, ProcessLookupError):
+            continue
+    raise AssertionError(f"no process executes run {run}")
 
 
 def trained_twice(stack: Stack, night: str) -> list[str]:
@@ -240,7 +349,8 @@ def test_production_moved_by_a_person_is_heard_at_once(stack: Stack) -> None:
     entry = stack.until("the ledger hears it", lambda: (e := stack.here("history")[-1])["action"] == "manual" and e)
     assert entry["version"] == previous
     checks = stack.post("flow_runs/filter", {"flows": {"name": {"any_": ["check"]}}})
-    assert [run["parameters"]["release"] for run in checks if run["idempotency_key"]] != []
+    heard = [run for run in checks if (run["idempotency_key"] or "").startswith("webhook-")]
+    assert {run["parameters"]["release"] for run in heard} == {"text2sql-tiny"}
 
 
 def test_down_stops_what_up_started_and_nothing_else(stack: Stack) -> None:

@@ -217,7 +217,7 @@ def test_versions_and_limits_are_stated() -> None:
 
 def test_every_parameter_of_a_form_says_what_it_is() -> None:
     seen = 0
-    for name in ("nightly", "approve", "rollback", "check"):
+    for name in ("nightly", "approve", "rollback", "check", "clean"):
         module, _, function = DEPLOYMENTS[name]["entrypoint"].rpartition(".")
         schema = parameter_schema(getattr(importlib.import_module(module), function))
         assert set(DEPLOYMENTS[name].get("parameters", {})) <= set(schema.properties)
@@ -225,7 +225,7 @@ def test_every_parameter_of_a_form_says_what_it_is() -> None:
             assert parameter["description"], parameter
             assert "type" in parameter or "anyOf" in parameter or "enum" in parameter
             seen += 1
-    assert seen >= 12
+    assert seen >= 14
 
 
 @pytest.mark.parametrize("zone", ["Europe/Rome", "America/New_York", "Australia/Sydney", "America/Santiago", "UTC"])
@@ -254,7 +254,7 @@ def test_automations_are_what_prefect_accepts() -> None:
     from prefect.events.schemas.automations import AutomationCore
 
     named = [item["name"] for item in automations()]
-    assert len(named) == len(set(named)) == 5
+    assert len(named) == len(set(named)) == 6
     for item in automations():
         assert set(item) <= {"name", "description", "trigger", "actions", "notify"}
         core = AutomationCore.model_validate({k: item[k] for k in ("name", "trigger")} | {"actions": []})
