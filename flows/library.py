@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Recipe, builtin_recipes, override, parse_mapping, parse_recipe, read_mapping
+from flows.recipe import Recipe, builtin_recipes, load_recipe, override, parse_mapping, parse_recipe, read_mapping
 from infra.errors import NotFound, UserError
 from infra.settings import Settings
 from infra.store import Store
@@ -42,6 +42,13 @@ def named_recipe(settings: Settings, name: str, overrides: Sequence[str] = ()) -
             "places from the recipe alone"
         )
     return recipe
+
+
+def chosen_recipe(settings: Settings, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """What a flow's parameters ask for: in a run of a deployment a name, on one's own command line any file, too."""
+    from prefect.runtime import deployment
+
+    return named_recipe(settings, name, overrides) if deployment.id else load_recipe(name, overrides)
 
 
 def _find(settings: Settings, name: str) -> dict[str, Any]:

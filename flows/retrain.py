@@ -14,19 +14,18 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
 from flows.deployed import OUTCOME, as_artifact
 from flows.dispatch import run_step
 from flows.evaluate import evaluate
-from flows.library import named_recipe
+from flows.library import chosen_recipe
 from flows.night import FINAL, Night, freeze, is_final, plan_night
 from flows.outcome import failed, nothing_new, planned, summarise
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.publish import publish
-from flows.recipe import Recipe, load_recipe
 from flows.runtime import locally, night_run
 from flows.train import train
 from infra import tracking
@@ -65,7 +64,7 @@ def retrain(
     """
     if (flow_run.run_count or 1) > LIVES:
         raise NightshiftError(f"this night's process died {LIVES} times; see the runbook, then start the night again")
-    night = plan_night(_recipe(recipe, overrides), force)
+    night = plan_night(chosen_recipe(load_settings(), recipe, overrides), force)
     if dry_run:
         return _end(night, planned(night), keep=False)
     # A night started again on another machine waits until its old process is known to be gone.
@@ -87,13 +86,6 @@ def retrain(
         tracking.finish(run, "FINISHED" if outcome["outcome"] in FINAL else "FAILED")
         night.finish("retrain", outcome)
         return _end(night, outcome)
-
-
-def _recipe(name: str, overrides: tuple[str, ...]) -> Recipe:
-    """What a server's form names is a name; the command line may name any file of its own machine."""
-    if deployment.id:
-        return named_recipe(load_settings(), name, overrides)
-    return load_recipe(name, overrides)
 
 
 def run_steps(night: Night) -> dict[str, Any]:

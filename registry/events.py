@@ -28,6 +28,7 @@ def announce(news: News, release: str, version: str | None, key: str, about: dic
         "prefect.resource.id": f"nightshift.release.{release}",
         "prefect.resource.name": release,
         "nightshift.version": version or "",
+        "nightshift.finding": str(about.get("code", "")),  # of drift, so that a trigger can choose
     }
     emit_event(
         f"nightshift.{news}",

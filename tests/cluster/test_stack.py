@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 
 from infra import processes
 from tests.cluster.conftest import Postgres, clean_environment, new_database
@@ -81,9 +82,9 @@ class Stack:
         answer.raise_for_status()
         return answer.json()
 
-    def trigger(self, **parameters: Any) -> str:
-        """What the form in the Prefect UI sends: the id of the new run of `nightly`."""
-        (deployment,) = self.post("deployments/filter", {"deployments": {"name": {"any_": ["nightly"]}}})
+    def trigger(self, deployment_name: str = "nightly", /, **parameters: Any) -> str:
+        """What the form in the Prefect UI sends: the id of the new run."""
+        (deployment,) = self.post("deployments/filter", {"deployments": {"name": {"any_": [deployment_name]}}})
         return self.post(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
 
     def run(self, id: str) -> dict[str, Any]:
@@ -206,6 +207,36 @@ def test_a_night_ends_when_its_gpu_hours_are_spent_and_goes_on_with_more(stack: 
     assert "has spent its 1e-06 GPU hours in train (infra.max_gpu_hours)" in spent["state"]["message"]
     more = [asked[0], "infra.max_gpu_hours=1"]
     assert stack.ended(stack.trigger(recipe="tiny", overrides=more))["state_name"] == "Promoted"
+
+
+def test_new_data_in_a_source_begin_a_night_once(stack: Stack) -> None:
+    """`fresh` sees a file change after a night; the trigger of `nightly` starts a run of that recipe, with a reason."""
+    folder = stack.folder / "home" / "recipes"
+    folder.mkdir(exist_ok=True)
+    rows = stack.folder / "rows.jsonl"
+    row = {"question": "How many?", "context": "CREATE TABLE t (a INT)", "answer": "SELECT COUNT(*) FROM t"}
+    rows.write_text("".join(json.dumps(row | {"question": f"How many of {n}?"}) + "\n" for n in range(3)))
+    text = (Path(__file__).parents[2] / "flows" / "recipes" / "tiny.yaml").read_text()
+    content = yaml.safe_load(text) | {"name": "watched", "data": {"sources": [{"kind": "file", "path": str(rows)}]}}
+    (folder / "watched.yaml").write_text(yaml.safe_dump(content))
+
+    def look() -> str:
+        return stack.ended(stack.trigger("fresh", recipe="watched"))["state_name"]
+
+    def triggered() -> list[dict[str, Any]]:
+        nights = stack.post("flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
+        return [run for run in nights if run["parameters"].get("reason") == "new data"]
+
+    assert look() == "NoNight"
+    stack.ended(stack.trigger(recipe="watched"))  # three rows break a contract; the night is known all the same
+    assert look() == "Unchanged"
+    rows.write_text(rows.read_text() + json.dumps(row) + "\n")
+    assert look() == "NewData"
+    (run,) = stack.until("the trigger starts a night", triggered)
+    assert run["parameters"]["recipe"] == "watched"
+    stack.ended(run["id"])
+    assert look() == "Unchanged"
+    assert len(triggered()) == 1
 
 
 @KINDS

@@ -217,7 +217,7 @@ def test_versions_and_limits_are_stated() -> None:
 
 def test_every_parameter_of_a_form_says_what_it_is() -> None:
     seen = 0
-    for name in ("nightly", "approve", "rollback", "check", "clean"):
+    for name in ("nightly", "approve", "rollback", "check", "clean", "fresh"):
         module, _, function = DEPLOYMENTS[name]["entrypoint"].rpartition(".")
         schema = parameter_schema(getattr(importlib.import_module(module), function))
         assert set(DEPLOYMENTS[name].get("parameters", {})) <= set(schema.properties)
@@ -225,7 +225,7 @@ def test_every_parameter_of_a_form_says_what_it_is() -> None:
             assert parameter["description"], parameter
             assert "type" in parameter or "anyOf" in parameter or "enum" in parameter
             seen += 1
-    assert seen >= 14
+    assert seen >= 15
 
 
 @pytest.mark.parametrize("zone", ["Europe/Rome", "America/New_York", "Australia/Sydney", "America/Santiago", "UTC"])
