@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -62,4 +63,4 @@ def test_what_is_sent_is_what_the_deployment_waits_for() -> None:
     assert data.parameters is not None
     assert data.parameters["recipe"]["template"] == "{{ event.resource.name }}"
     assert drift.expect == {"nightshift.drift"}
-    assert drift.match["nightshift.finding"] in Code.__args__
+    assert drift.match.model_dump()["nightshift.finding"] in get_args(Code)
