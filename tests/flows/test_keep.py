@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,10 @@ def service(name: str, command: tuple[str, ...] = SLEEP) -> Service:
     return Service(name, command, dict(os.environ), lambda: True)
 
 
+def nobody(run: str) -> bool:
+    raise AssertionError(f"told of {run}")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "stack"
@@ -50,7 +55,7 @@ def test_the_dead_are_started_again_and_nobody_else(folder: Path) -> None:
     services = [service("one"), service("two"), service("never started")]
     for one in services[:2]:
         processes.start(folder, one.name, one.command, one.environment, folder.parent)
-    keeper, now = Keeper(folder, services), time.time()
+    keeper, now = Keeper(folder, services, nobody), time.time()
     assert keeper.look(now) == []
     before = kill(folder, "one")
     assert keeper.look(now) == []  # it lived for a moment only: it waits
@@ -76,12 +81,70 @@ def test_what_a_dead_server_left_in_its_group_ends_and_runs_of_a_dead_worker_go_
     inside, apart = (psutil.Process(int(pid)) for pid in found)
     kill(folder, "family")
     try:
-        assert Keeper(folder, [family]).look(time.time() + 3600) == ["family"]
+        assert Keeper(folder, [family], nobody).look(time.time() + 3600) == ["family"]
         psutil.wait_procs([inside], timeout=30)
         assert not inside.is_running() or inside.status() == psutil.STATUS_ZOMBIE
         assert apart.is_running()
     finally:
         apart.kill()
+
+
+WORKER = """
+import os, subprocess, sys, time
+environment = dict(os.environ, PREFECT__FLOW_RUN_ID='run-1')
+c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True, env=environment)
+print(c.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_runs_of_a_dead_worker_are_watched_and_their_end_is_told(folder: Path) -> None:
+    worker = service("worker-one", (sys.executable, "-c", WORKER))
+    running = processes.start(folder, worker.name, worker.command, worker.environment, folder.parent)
+    deadline = time.monotonic() + 60
+    while not (told := Path(running.log).read_text().split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    run, heard, answers = psutil.Process(int(told[0])), [], iter([False, True])
+
+    def crashed(id: str) -> bool:
+        heard.append(id)
+        return next(answers)
+
+    keeper, now = Keeper(folder, [worker], crashed), time.time()
+    keeper.look(now)
+    kill(folder, "worker-one")
+    assert keeper.look(now + 3600) == ["worker-one"]
+    assert heard == []  # the run goes on without its worker
+    run.kill()
+    psutil.wait_procs([run], timeout=30)
+    for _ in range(3):  # the server is away at first; told once it is told no more
+        keeper.look(now + 3600)
+    assert heard == ["run-1", "run-1"]
+
+
+def test_a_run_that_ended_by_itself_is_not_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import keep
+
+    asked: list[tuple[str, object]] = []
+
+    def server(state: str | None) -> None:
+        def ask(url: str, auth: str, body: bytes | None = None) -> object:
+            asked.append((url, body and json.loads(body)["state"]["type"]))
+            return None if state is None else {"state_type": state}
+
+        asked.clear()
+        monkeypatch.setattr(keep, "ask", ask)
+
+    server("RUNNING")
+    assert keep.tell_crashed("http://x/api", "", "r")
+    assert asked == [("http://x/api/flow_runs/r", None), ("http://x/api/flow_runs/r/set_state", "CRASHED")]
+    for state in ("COMPLETED", "CRASHED", "SCHEDULED"):
+        server(state)
+        assert keep.tell_crashed("http://x/api", "", "r")
+        assert len(asked) == 1
+    server(None)
+    assert not keep.tell_crashed("http://x/api", "", "r")
 
 
 def test_down_stops_the_keeper_first(tmp_path: Path) -> None:
