@@ -71,9 +71,10 @@ class Night:
         }
 
 
-def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = None) -> Night:
+def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = None, run: str = "") -> Night:
     """The night that `recipe` stands for now; `force` gives a finished one another attempt.
 
+    The attempt of flow run `run` stays its own: a run whose process died after the decision decides nothing more.
     Nothing is written. Raises UserError when something the recipe names is missing.
     """
     settings = settings or load_settings()
@@ -88,7 +89,7 @@ def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = 
         name = key if attempt == 1 else f"{key}-{attempt}"
         return Night(name, recipe, tuple(sources), model, code, attempt, settings, store)
 
-    while force and is_final(night()):
+    while force and is_final(night()) and not (run and _frozen_by(night()) == run):
         attempt += 1
     return night()
 
@@ -99,8 +100,16 @@ def is_final(night: Night) -> bool:
     return outcome is not None and outcome["outcome"] in FINAL
 
 
-def freeze(night: Night, reason: str) -> None:
-    """Keep the resolved recipe in the store, so that every step reads the same one, wherever it runs."""
+def _frozen_by(night: Night) -> str:
+    """The flow run that froze the night, empty when there was none or it is not known."""
+    return (night.outcome("night") or {}).get("run", "")
+
+
+def freeze(night: Night, reason: str, run: str = "") -> None:
+    """Keep the resolved recipe in the store, so that every step reads the same one, wherever it runs.
+
+    `run` is the flow run that the night belongs to.
+    """
     night.finish(
         "night",
         {
@@ -110,6 +119,7 @@ def freeze(night: Night, reason: str) -> None:
             "code": night.code,
             "attempt": night.attempt,
             "reason": reason,
+            "run": run,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )

@@ -64,7 +64,7 @@ def retrain(
     """
     if (flow_run.run_count or 1) > LIVES:
         raise NightshiftError(f"this night's process died {LIVES} times; see the runbook, then start the night again")
-    night = plan_night(chosen_recipe(load_settings(), recipe, overrides), force)
+    night = plan_night(chosen_recipe(load_settings(), recipe, overrides), force, run=str(flow_run.id))
     if dry_run:
         return _end(night, planned(night), keep=False)
     # A night started again on another machine waits until its old process is known to be gone.
@@ -74,7 +74,7 @@ def retrain(
             # A crash between the ledger and its projection is repaired by whoever comes next.
             project(night.store, night.recipe.release.name)
             return _end(night, nothing_new(night))
-        freeze(night, reason)
+        freeze(night, reason, str(flow_run.id))
         run = night_run(night)
         tracking.log_params(run, _parameters(night))
         try:
