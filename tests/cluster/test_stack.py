@@ -31,7 +31,7 @@ from tests.servers import Gate, free_port
 pytestmark = pytest.mark.cluster
 
 STEPS = ("prepare", "train", "evaluate", "promote")
-PATIENCE = 1200.0  # seconds for anything; a quiet machine needs a twentieth
+PATIENCE = 2400.0  # seconds for anything; a quiet machine needs a fortieth
 KINDS = pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -88,7 +88,9 @@ class Stack:
         return self.post(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
 
     def run(self, id: str) -> dict[str, Any]:
-        return httpx.get(f"{self.api}/flow_runs/{id}", timeout=60).json()
+        answer = httpx.get(f"{self.api}/flow_runs/{id}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()
 
     def steps(self, parent: str) -> list[dict[str, Any]]:
         """The runs that a night started, oldest first."""
