@@ -17,6 +17,7 @@ from prefect.states import Completed, State
 from flows.library import chosen_recipe
 from flows.recipe import Recipe, check_recipe
 from flows.runtime import connect
+from flows.start import settle_start
 from infra.errors import AlreadyExists
 from infra.hashing import fingerprint
 from infra.store import Store
@@ -32,7 +33,8 @@ def fresh(recipe: str = "quickstart") -> State:
         recipe: name of a built-in recipe, or of one in the workers' recipe folder or the store.
     """
     settings = connect()
-    store, chosen = settings.open_store(), chosen_recipe(settings, recipe)
+    store = settings.open_store()
+    chosen = settle_start(chosen_recipe(settings, recipe), store)
     sources, _ = check_recipe(chosen)
     before = last_sources(store, chosen)
     if before is None:

@@ -71,10 +71,9 @@ class Night:
         }
 
 
-def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = None, run: str = "") -> Night:
+def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = None) -> Night:
     """The night that `recipe` stands for now; `force` gives a finished one another attempt.
 
-    The attempt of flow run `run` stays its own: a run whose process died after the decision decides nothing more.
     Nothing is written. Raises UserError when something the recipe names is missing.
     """
     settings = settings or load_settings()
@@ -89,7 +88,7 @@ def plan_night(recipe: Recipe, force: bool = False, settings: Settings | None = 
         name = key if attempt == 1 else f"{key}-{attempt}"
         return Night(name, recipe, tuple(sources), model, code, attempt, settings, store)
 
-    while force and is_final(night()) and not (run and _frozen_by(night()) == run):
+    while force and is_final(night()):
         attempt += 1
     return night()
 
@@ -100,15 +99,23 @@ def is_final(night: Night) -> bool:
     return outcome is not None and outcome["outcome"] in FINAL
 
 
-def _frozen_by(night: Night) -> str:
-    """The flow run that froze the night, empty when there was none or it is not known."""
-    return (night.outcome("night") or {}).get("run", "")
+def begun_by(run: str, settings: Settings) -> Night | None:
+    """The night that flow run `run` froze in an earlier life of its process; None when it came to none.
+
+    Planned anew it could be another one: a forced attempt that was decided, or a start from the Production of now,
+    which this very night may have put there.
+    """
+    try:
+        night = settings.open_store().read_json(f"runs/{run}.json")["night"]
+    except NotFound:
+        return None
+    return open_night(night, settings)
 
 
 def freeze(night: Night, reason: str, run: str = "") -> None:
     """Keep the resolved recipe in the store, so that every step reads the same one, wherever it runs.
 
-    `run` is the flow run that the night belongs to.
+    `run` is the flow run that goes on with this night in its next life.
     """
     night.finish(
         "night",
@@ -119,10 +126,11 @@ def freeze(night: Night, reason: str, run: str = "") -> None:
             "code": night.code,
             "attempt": night.attempt,
             "reason": reason,
-            "run": run,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
+    if run:
+        night.store.write_json(f"runs/{run}.json", {"night": night.id})
 
 
 def open_night(identifier: str, settings: Settings | None = None) -> Night:

@@ -21,7 +21,7 @@ from flows.deployed import OUTCOME, as_artifact
 from flows.dispatch import run_step
 from flows.evaluate import evaluate
 from flows.library import chosen_recipe
-from flows.night import FINAL, Night, freeze, is_final, plan_night
+from flows.night import FINAL, Night, begun_by, freeze, is_final, plan_night
 from flows.outcome import failed, nothing_new, planned, summarise
 from flows.prepare import prepare
 from flows.promote import promote
@@ -62,9 +62,12 @@ def retrain(
         force: run again although the same data, recipe and code were run before.
         reason: why this run was started, kept with the night.
     """
-    if (flow_run.run_count or 1) > LIVES:
+    settings, life = load_settings(), flow_run.run_count or 1
+    if life > LIVES:
         raise NightshiftError(f"this night's process died {LIVES} times; see the runbook, then start the night again")
-    night = plan_night(chosen_recipe(load_settings(), recipe, overrides), force, run=str(flow_run.id))
+    night = begun_by(str(flow_run.id), settings) if life > 1 else None
+    if night is None:
+        night = plan_night(chosen_recipe(settings, recipe, overrides), force, settings)
     if dry_run:
         return _end(night, planned(night), keep=False)
     # A night started again on another machine waits until its old process is known to be gone.

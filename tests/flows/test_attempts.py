@@ -1,10 +1,10 @@
-"""Attempts of a night: a forced run gets another one, and keeps it when its process dies after the decision."""
+"""A run whose process died goes on with its own night, whatever that night would be if it were planned now."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from flows.night import Night, freeze, plan_night
+from flows.night import Night, begun_by, freeze, plan_night
 from flows.recipe import load_recipe
 from infra.settings import Settings
 
@@ -17,13 +17,13 @@ def decided(night: Night, run: str) -> Night:
 
 def test_a_forced_run_keeps_its_attempt_in_its_next_life(tmp_path: Path) -> None:
     settings, tiny = Settings(home=tmp_path), load_recipe("tiny")
-    first = decided(plan_night(tiny, True, settings, run="a"), "a")
-    assert first.attempt == 1
-    second = plan_night(tiny, True, settings, run="b")
-    assert second.attempt == 2
-    decided(second, "b")
-    # Its process died before the run's end was known: the same run again must not train and promote once more.
-    assert plan_night(tiny, True, settings, run="b").attempt == 2
-    assert plan_night(tiny, True, settings, run="c").attempt == 3
+    assert begun_by("a", settings) is None
+    first = decided(plan_night(tiny, True, settings), "a")
+    second = decided(plan_night(tiny, True, settings), "b")
+    assert (first.attempt, second.attempt) == (1, 2)
     assert plan_night(tiny, True, settings).attempt == 3
-    assert plan_night(tiny, False, settings, run="c").attempt == 1
+    # Its process died before the run's end was known: planned anew, it would train and promote once more.
+    for run, night in (("a", first), ("b", second)):
+        again = begun_by(run, settings)
+        assert again is not None
+        assert (again.id, again.recipe, again.sources) == (night.id, night.recipe, night.sources)
