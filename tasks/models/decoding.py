@@ -82,6 +82,8 @@ class SchemaConstraint:
             token = self._first_allowed(rule, answer, more)
         if token is None:
             token = self._first_of_all(rule, answer, scores)
+        if token is None:  # better a name in other tokens than the model would take than none
+            token = self._first_allowed(rule, answer, [*best, *more], astray=True)
         if token is None:
             self._rules[row] = None
             self.gave_up.add(row)
@@ -109,7 +111,9 @@ class SchemaConstraint:
             self._spelt[token] = self._tokenizer.decode([token])
         return self._spelt[token]
 
-    def _first_allowed(self, rule: Continuation, answer: list[int], candidates: list[int]) -> int | None:
+    def _first_allowed(
+        self, rule: Continuation, answer: list[int], candidates: list[int], astray: bool = False
+    ) -> int | None:
         for token in candidates:
             if token in self._ends:
                 if rule.completes(self._tokenizer.decode(answer)):
@@ -119,7 +123,7 @@ class SchemaConstraint:
             text = self._tokenizer.decode(tokens)
             if not rule.allows(text) or (self._complete(text) and not rule.completes(text)):
                 continue
-            if self._is_on_the_way(rule, tokens, text):
+            if astray or self._is_on_the_way(rule, tokens, text):
                 return token
         return None
 
