@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import string
 from pathlib import Path
 
 import pytest
+import torch
 
 from infra.errors import NightshiftError
 from tasks.data.prompts import PromptSpec
-from tasks.models.decoding import continuation
+from tasks.models.decoding import SchemaConstraint, continuation
 from tasks.models.generation import generate, is_stuck, statement_is_complete
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
 from tasks.models.precision import Precision
@@ -98,6 +100,34 @@ def test_rows_without_a_rule_are_answered_as_without_constraint(model, tiny_mode
     assert [a.text for a in mixed[2:]] == [a.text for a in free[2:]]
     assert mixed[0].text == free[0].text
     assert mixed[1].text != free[1].text
+
+
+class Pieces:
+    """A tokenizer that takes the longest piece it knows; it knows all letters."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = (*pieces, *string.printable)
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(self.pieces[i] for i in ids)
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        ids = []
+        while text:
+            ids.append(
+                max((i for i, p in enumerate(self.pieces) if text.startswith(p)), key=lambda i: len(self.pieces[i]))
+            )
+            text = text[len(self.pieces[ids[-1]]) :]
+        return {"input_ids": ids}
+
+
+def test_a_name_is_spelt_in_its_own_tokens_unless_nothing_else_is_left() -> None:
+    tokenizer = Pieces("SELECT", " na", "me", " name", "<end>")
+    chooser = SchemaConstraint([Continuation(SCHEMA, "q")], tokenizer, {4}, complete=lambda _: False)
+    wish = torch.tensor([[0.0, 3.0, 2.0, 1.0, -1.0]])
+    assert chooser.choose([0], [[0]], wish) == [3]  # ` na` is the better token, but the name is one token
+    assert chooser.choose([0], [[0, 1]], wish) == [2]  # begun in other tokens all the same: not left in the middle
+    assert not chooser.gave_up
 
 
 def test_the_decoding_of_a_recipe_decides_the_rule() -> None:
