@@ -51,6 +51,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.generation quickstart 72
 	$(BIN)/python -m tests.benchmarks.attention
 	$(BIN)/python -m tests.benchmarks.training
+	$(BIN)/python -m tests.benchmarks.search
 
 lint: setup
 	$(BIN)/ruff check .

@@ -102,7 +102,13 @@ def dispatch(
 
 
 class PrefectRuns:
-    """Runs of deployments named `<step>/<step>-<pool>`, as subflows of the flow run that asks."""
+    """Runs of deployments named `<step>/<step>-<pool>`, as subflows of the flow run that asks.
+
+    `parameter` is the flow's one parameter, what is run: a night, or a trial.
+    """
+
+    def __init__(self, parameter: str = "night") -> None:
+        self.parameter = parameter
 
     def start(self, step: str, pool: str, night: str, key: str) -> str:
         from prefect.deployments import run_deployment
@@ -111,7 +117,7 @@ class PrefectRuns:
         name = f"{step}/{step}-{pool}"
 
         def begin() -> Any:
-            return run_deployment(name, parameters={"night": night}, timeout=0, idempotency_key=key)
+            return run_deployment(name, parameters={self.parameter: night}, timeout=0, idempotency_key=key)
 
         try:
             return str(patiently(begin).id)

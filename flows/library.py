@@ -13,7 +13,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Recipe, builtin_recipes, load_recipe, override, parse_mapping, parse_recipe, read_mapping
+from flows.recipe import (
+    Recipe,
+    builtin_recipes,
+    find_recipe,
+    load_recipe,
+    override,
+    parse_mapping,
+    parse_recipe,
+    read_mapping,
+)
 from infra.errors import NotFound, UserError
 from infra.settings import Settings
 from infra.store import Store
@@ -51,21 +60,36 @@ def chosen_recipe(settings: Settings, name: str, overrides: Sequence[str] = ()) 
     return named_recipe(settings, name, overrides) if deployment.id else load_recipe(name, overrides)
 
 
+def chosen_text(settings: Settings, name: str) -> tuple[str, str]:
+    """The text of the recipe that `chosen_recipe` finds under `name`, and the name of its file."""
+    from prefect.runtime import deployment
+
+    path = _file(settings, name) if deployment.id else find_recipe(name)
+    return (_stored(settings, name), f"{name}.yaml") if path is None else (path.read_text("utf-8"), path.name)
+
+
 def _find(settings: Settings, name: str) -> dict[str, Any]:
+    path = _file(settings, name)
+    return parse_mapping(_stored(settings, name), f"recipe {name}") if path is None else read_mapping(path, "recipe")
+
+
+def _file(settings: Settings, name: str) -> Path | None:
+    """The built-in recipe, or the one in the recipe folder; None for one that can only be in the store."""
     builtin = builtin_recipes()
     if name in builtin:
-        return read_mapping(builtin[name], "recipe")
-    for suffix in (".yaml", ".yml"):
-        if (path := settings.recipes_path / f"{name}{suffix}").is_file():
-            return read_mapping(path, "recipe")
+        return builtin[name]
+    files = (settings.recipes_path / f"{name}{suffix}" for suffix in (".yaml", ".yml"))
+    return next((path for path in files if path.is_file()), None)
+
+
+def _stored(settings: Settings, name: str) -> str:
     try:
-        text = settings.open_store().read(f"{FOLDER}/{name}.yaml").decode("utf-8")
+        return settings.open_store().read(f"{FOLDER}/{name}.yaml").decode("utf-8")
     except NotFound:
         raise UserError(
             f"no recipe {name!r}: it is not built in, not in the recipe folder {settings.recipes_path} of the worker "
             "and not in the store"
         ) from None
-    return parse_mapping(text, f"recipe {name}")
 
 
 def keep_recipe(store: Store, path: Path) -> str:

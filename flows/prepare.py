@@ -184,9 +184,12 @@ def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) ->
         learned = {split: write_uniformly(rows) for split, rows in learned.items()}
     shown = {split: add_values(rows, most) for split, rows in learned.items()}
     runs = night.recipe.training.runs_queries
+    # Validation rows are answered, too, by a search that compares trials by their answers.
     splits = {
-        split: keep_databases(night.store, rows) if runs else without_databases(rows) for split, rows in shown.items()
-    } | {"test": keep_databases(night.store, divided.splits["test"])}
+        "train": keep_databases(night.store, shown["train"]) if runs else without_databases(shown["train"]),
+        "validation": keep_databases(night.store, shown["validation"]),
+        "test": keep_databases(night.store, divided.splits["test"]),
+    }
     accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons)
     manifest = write_dataset(folder, splits, divided.assignment, accounting, divided.dropped, divided.mixed)
     ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")

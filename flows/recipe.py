@@ -22,6 +22,7 @@ from tasks.data.spec import DataSpec, source_fingerprint
 from tasks.evaluation.spec import EvaluationSpec
 from tasks.models.reference import parse_reference, reference_fingerprint
 from tasks.training.curriculum import start_folder
+from tasks.training.search.spec import SweepSpec
 from tasks.training.spec import TrainingSpec
 from validation.spec import ValidationSpec
 
@@ -67,6 +68,7 @@ class Recipe(_Spec):
     gates: tuple[Gate, ...] = Field(min_length=1, description="all must pass before an adapter goes to Production")
     release: ReleaseSpec
     infra: InfraSpec = InfraSpec()
+    sweep: SweepSpec | None = Field(None, description="the search over values of this recipe; see `nightshift sweep`")
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -79,8 +81,8 @@ class Recipe(_Spec):
         return self.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:
-        """What of the recipe makes a night: all but where it runs."""
-        return self.model_dump(mode="json", exclude={"infra"})
+        """What of the recipe makes a night: all but where it runs and what a search would change."""
+        return self.model_dump(mode="json", exclude={"infra", "sweep"})
 
 
 def builtin_recipes() -> dict[str, Path]:
@@ -138,22 +140,28 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 
 def set_value(content: dict[str, Any], path: str, value: Any, told: str) -> None:
-    """Set the value at a dotted path of a recipe's content, creating mappings on the way; `told` begins errors."""
-    keys, node = path.split("."), content
-    for i, key in enumerate(keys):
-        last = i == len(keys) - 1
-        if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise UserError(f"{told}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it")
-            key = int(key)
-        elif not isinstance(node, dict):
-            raise UserError(f"{told}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
-        if last:
-            node[key] = value
-        elif isinstance(node, dict):
-            node = node.setdefault(key, {})
+    """Set the value at a dotted path of a recipe's content, creating mappings on the way; `told` begins errors.
+
+    A `*` in the path stands for every place of a list.
+    """
+    _set(content, path.split("."), 0, value, told)
+
+
+def _set(node: Any, keys: list[str], i: int, value: Any, told: str) -> None:
+    key: Any = keys[i]
+    if isinstance(node, list):
+        if key != "*" and not (key.isdigit() and int(key) < len(node)):
+            raise UserError(f"{told}: {'.'.join(keys[:i])} is a list of {len(node)}; {key!r} is no place in it")
+        places: list[Any] = list(range(len(node))) if key == "*" else [int(key)]
+    elif isinstance(node, dict):
+        places = [key]
+    else:
+        raise UserError(f"{told}: {'.'.join(keys[:i])} is a single value and has no {key!r}")
+    for place in places:
+        if i == len(keys) - 1:
+            node[place] = value
         else:
-            node = node[key]
+            _set(node.setdefault(place, {}) if isinstance(node, dict) else node[place], keys, i + 1, value, told)
 
 
 def read_content(name: str) -> tuple[dict[str, Any], str]:

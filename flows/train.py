@@ -23,7 +23,7 @@ from infra import tracking
 from infra.hashing import fingerprint_of_folder
 from infra.progress import emit
 from infra.refs import Ref
-from tasks.data.attached import fetch_databases
+from tasks.data.attached import fetch_databases, without_databases
 from tasks.data.dataset import read_examples
 from tasks.models.process import ModelProcess
 from tasks.models.resolve import LocalModel
@@ -62,10 +62,12 @@ def train(night: str) -> None:
 def plan(night: Night, model: LocalModel, work: Path) -> TrainingJob:
     """The trainer's job for this night's dataset; databases that its rows run on are fetched."""
     _, dataset = fetch_dataset(night)
-    train, validation = (
-        fetch_databases(night.store, read_examples(dataset / f"{split}.jsonl"), night.work / "databases")
-        for split in ("train", "validation")
-    )
+    train, validation = (read_examples(dataset / f"{split}.jsonl") for split in ("train", "validation"))
+    if night.recipe.training.runs_queries:
+        folder = night.work / "databases"
+        train, validation = (fetch_databases(night.store, rows, folder) for rows in (train, validation))
+    else:
+        train, validation = without_databases(train), without_databases(validation)
     return plan_curriculum(
         night.recipe.training,
         night.recipe.prompt,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from infra.progress import emit
 from infra.refs import Ref
 from infra.settings import Settings
 from infra.store import Store
-from tasks.data.attached import fetch_databases
+from tasks.data.attached import fetch_databases, without_databases
 from tasks.data.dataset import read_examples
 from tasks.data.example import Example
 from tasks.data.strata import stratified_sample
@@ -36,7 +36,8 @@ from tasks.models.process import Interrupted, ModelProcess
 from tasks.models.resolve import LocalModel, resolve_model
 from tasks.training.curriculum import JOB, plan_curriculum
 from tasks.training.following import wait_for_stage
-from tasks.training.job import ADAPTER, StageResult, TrainingJob, read_result
+from tasks.training.job import ADAPTER, ENDED, StageResult, TrainingJob, read_result
+from tasks.training.rungs import Ended, loss_at
 from tasks.training.trials import Trial, TrialResult, start_fingerprint
 
 Split = Literal["validation", "test"]
@@ -48,7 +49,8 @@ class Bench:
 
     `questions` is how many rows of `split` the trained model answers (None: all of them, 0: none, which spares the
     generation); whoever chooses by the answers asks the validation rows, so that the test split stays unseen. `run` is
-    the MLflow run above the trials', empty for none; `code` the version of the code, part of the stages' fingerprints.
+    the MLflow run above the trials', empty for none; `code` the version of the code, part of the stages' fingerprints;
+    `check` is called now and then during a training and ends it by raising `Interrupted`.
     """
 
     settings: Settings
@@ -59,6 +61,7 @@ class Bench:
     objective: Literal["eval_loss", "execution_accuracy"] = "eval_loss"
     questions: int | None = None
     split: Split = "validation"
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
         "start_fingerprint": start_fingerprint(model.fingerprint, rows.fingerprint, recipe.prompt, recipe.training),
         "run_id": _open_run(trial, recipe, bench),
     }
+    job = None
     try:
         job = plan_curriculum(
             recipe.training,
@@ -103,16 +107,21 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
             work,
             fetch_start(recipe, work),
         )
-        stages = train_stages(trial, job, work)
-        told |= measured(stages, job, model)
+        job = with_rungs(job, trial, work)
+        stages = train_stages(trial, job, work, bench.check)
+        told |= measured(stages, job, model) | {"rungs": losses_at(trial, stages[-1].curve, stages[-1].steps)}
         if bench.questions != 0:
             told |= answered(trial, recipe, model, rows, job, bench, work)
         told |= _objective(bench, told) | {"status": "finished"}
     except Interrupted:
         raise
     except NightshiftError as error:
+        ended = _ended(job, work)
         told |= {"status": "failed", "error": str(error), "objective": None}
-    result = TrialResult(**told, seconds=round(time.perf_counter() - started, 2))
+        if ended is not None:
+            told |= {"status": "pruned", "error": ended.why, "curve": ended.curve, "steps": ended.curve[-1][0]}
+            told |= {"rungs": losses_at(trial, ended.curve, ended.steps)}
+    result = TrialResult(**told, seconds=round(time.perf_counter() - started, 2), ended=round(time.time(), 2))
     _close_run(result)
     return result
 
@@ -141,18 +150,43 @@ def draw_rows(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Rows:
     databases = work / "databases"
     if recipe.training.runs_queries:
         train, validation = (fetch_databases(bench.store, rows, databases) for rows in (train, validation))
+    else:
+        train, validation = without_databases(train), without_databases(validation)
     return Rows(train, validation, fetch_databases(bench.store, asked, databases), names, mark)
 
 
-def train_stages(trial: Trial, job: TrainingJob, work: Path) -> list[StageResult]:
+def with_rungs(job: TrainingJob, trial: Trial, work: Path) -> TrainingJob:
+    """The job with the trial's looks at its last stage, as the trainer reads it."""
+    job = job.model_copy(update={"rungs": trial.rungs})
+    (work / JOB).write_text(job.model_dump_json(indent=1))
+    return job
+
+
+def losses_at(trial: Trial, curve: Sequence[tuple[int, float]], steps: int) -> list[tuple[float, float]]:
+    """The trial's losses where it was looked at: (share of the last stage, loss)."""
+    found = [(rung.share, loss_at(dict(curve), steps, rung.share)) for rung in trial.rungs]
+    return [(share, loss) for share, loss in found if loss is not None]
+
+
+def _ended(job: TrainingJob | None, work: Path) -> Ended | None:
+    """What a training that fell behind left; None for any other."""
+    if job is None:
+        return None
+    file = work / job.stages[-1].folder / ENDED
+    return Ended.model_validate_json(file.read_text()) if file.is_file() else None
+
+
+def train_stages(trial: Trial, job: TrainingJob, work: Path, check: Callable[[], None]) -> list[StageResult]:
     """Train every unfinished stage of `job` in one process and return what all of them reported."""
     folders = [work / stage.folder for stage in job.stages]
+    if (ended := _ended(job, work)) is not None:
+        raise NightshiftError(ended.why)
     if all(read_result(folder) is not None for folder in folders):
         return [result for folder in folders if (result := read_result(folder))]
     process = ModelProcess("tasks.training.session", work / JOB)
     try:
         for stage in job.stages:
-            wait_for_stage(stage, process, work, f"{trial.name}: {stage.spec.name}")
+            wait_for_stage(stage, process, work, f"{trial.name}: {stage.spec.name}", check)
         process.wait()
     finally:
         process.stop()

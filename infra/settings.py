@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     unsanctioned: Literal["flag", "revert"] = Field(
         "flag", description="what `check` and `status` do about a version set to Production without a passed verdict"
     )
+    optuna: str = Field(
+        "",
+        description="database of the searches' studies, for Optuna's tools: sqlite:///FILE or postgresql://…, never "
+        "MLflow's; default HOME/optuna.db",
+    )
     models: Path | None = Field(None, description="cache of fetched and converted models; default HOME/models")
     recipes: Path | None = Field(
         None, description="folder of the recipes that a run of the deployment may name; default HOME/recipes"
@@ -93,6 +98,11 @@ class Settings(BaseSettings):
     def default_tracking_uri(self) -> str:
         """The embedded MLflow database."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def optuna_uri(self) -> str:
+        """The database of the searches' studies."""
+        return self.optuna or f"sqlite:///{self.root / 'optuna.db'}"
 
     @property
     def store_url(self) -> str:

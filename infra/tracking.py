@@ -109,6 +109,11 @@ def night_run(experiment: str, key: str, name: str, tags: Mapping[str, str] | No
     return _find_or_create(experiment_id(experiment), own, name, tags or {})
 
 
+def search_run(experiment: str, key: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """The run id of the search `key` in `experiment`, above the runs of its trials; as `night_run`."""
+    return _find_or_create(experiment_id(experiment), {KEY_TAG: key, KIND_TAG: "sweep"}, name, tags or {})
+
+
 def child_run(parent_run_id: str, kind: str, name: str, key: str, tags: Mapping[str, str] | None = None) -> str:
     """The run id of a part (`kind`: stage, scorecard, …) of a night, found again by parent, kind and `key`."""
     parent = client().get_run(parent_run_id)

@@ -22,6 +22,7 @@ from flows.cli import (
     serve,
     stack,
     study,
+    sweep,
     watch,
 )
 from infra.errors import NightshiftError
@@ -60,6 +61,7 @@ deploy.register(app)
 plan.register(app)
 study.register(app)
 clean.register(app)
+sweep.register(app)
 
 
 def main() -> None:

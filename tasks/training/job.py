@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.hashing import fingerprint
 from tasks.data.prompts import PromptSpec
+from tasks.training.rungs import Rung
 from tasks.training.spec import AnyStage, Stage, TrainingSpec
 
 STAGE_MARKER = "stage.json"
 ADAPTER = "adapter"
 PROGRESS = "progress.json"
+ENDED = "ended.json"  # a stage that fell behind: tasks.training.rungs.Ended
 
 
 class _Model(BaseModel):
@@ -43,6 +45,7 @@ class TrainingJob(_Model):
     prompt: PromptSpec
     training: TrainingSpec
     stages: tuple[StageJob, ...]
+    rungs: tuple[Rung, ...] = Field((), description="looks at the last stage, which ends if it has fallen behind")
 
 
 class StageResult(_Model):

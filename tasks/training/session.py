@@ -20,10 +20,11 @@ from tasks.models.precision import Precision, Work, choose_precision, installed_
 from tasks.models.process import child_main, write_atomically
 from tasks.training.engine import Engine, Method, Run, Trained
 from tasks.training.fitting import fit_batch, take_less
-from tasks.training.job import ADAPTER, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
+from tasks.training.job import ADAPTER, ENDED, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
 from tasks.training.memory import forget_peak, peak_memory
 from tasks.training.methods import find_method
 from tasks.training.preflight import check_adapter, lengths, show_example
+from tasks.training.rungs import Watch
 
 
 def run_session(job: TrainingJob, work: Path) -> None:
@@ -84,10 +85,15 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
     from tasks.training.parts import trainable, weights_digest
 
     folder = engine.work / stage.folder
+    watch = Watch(engine.job.rungs if stage == engine.job.stages[-1] else ())
 
     def progress(step: int, steps: int, loss: float | None) -> None:
-        if loss is not None:
-            write_atomically(folder / PROGRESS, {"step": step, "steps": steps, "loss": loss})
+        if loss is None:
+            return
+        write_atomically(folder / PROGRESS, {"step": step, "steps": steps, "loss": loss})
+        if (ended := watch.see(step, steps, loss)) is not None:
+            write_atomically(folder / ENDED, ended.model_dump(mode="json"))
+            raise NightshiftError(ended.why)
 
     check_adapter(model)
     prepared = method.prepare(engine, stage, model)

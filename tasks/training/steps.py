@@ -72,7 +72,7 @@ def follow_stage(
                 page.show(percent)
                 shown = time.monotonic()
 
-        wait_for_stage(stage, process, work, activity, show)
+        wait_for_stage(stage, process, work, activity, percent=show)
         page.show(100.0)
     result = keep_stage(stage, store, work)
     emit(activity, f"loss {result.curve[-1][1]:.3f}", result.steps, result.steps)

@@ -18,6 +18,7 @@ from infra.lease import Lease
 from infra.store import Store
 from tasks.data.prompts import PromptSpec
 from tasks.evaluation.scorecard import Interval
+from tasks.training.rungs import Rung
 from tasks.training.spec import TrainingSpec
 
 # Two losses before the first step are the same to within the arithmetic of different kernels.
@@ -42,6 +43,7 @@ class Trial(_Model):
     values: dict[str, Any] = Field({}, description="path in the recipe -> value")
     train: int | None = Field(None, ge=1, description="training rows, of the manifest's nested order; all when absent")
     validation: int | None = Field(None, ge=1, description="rows it is compared on; all when absent")
+    rungs: tuple[Rung, ...] = Field((), description="looks at its last training stage, where it may be ended")
 
 
 class TrialResult(_Model):
@@ -76,7 +78,9 @@ class TrialResult(_Model):
     curve: list[tuple[int, float]] = Field([], description="(step, training loss), stages one after another")
     train_rows: int | None = None
     validation_rows: int | None = None
+    rungs: list[tuple[float, float]] = Field([], description="(share of the last training stage, loss there)")
     device: str = ""
+    ended: float = Field(0.0, description="when it was recorded, in seconds of Unix time")
     start_fingerprint: str = Field("", description="all that decides initial_loss: equal here, equal there")
 
 

@@ -39,7 +39,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     listing = run("--help", cwd=tmp_path).stdout
     commands = ("retrain", "recipes", "releases", "promote", "history", "ask", "validate", "score")
-    more = ("generate", "profile", "serve", "feedback", "fetch", "deploy", "plan", "study", "clean")
+    more = ("generate", "profile", "serve", "feedback", "fetch", "deploy", "plan", "study", "clean", "sweep")
     for command in (*commands, *ANSWERS, *more, *STACK):
         assert command in listing
         assert "Example: nightshift" in run(command, "--help", cwd=tmp_path).stdout

@@ -201,6 +201,10 @@ def test_a_step_has_a_deployment_for_every_class_it_may_run_on() -> None:
             assert deployment["work_pool"]["name"] == pool
             gpu = gpu_class(pool)
             assert ([f"gpu:{gpu.name.lower()}"] if gpu.is_gpu else []) == deployment["tags"][1:]
+    for pool in POOLS:
+        assert DEPLOYMENTS[f"trial-{pool}"]["entrypoint"] == "flows.sweep.trial"
+        assert DEPLOYMENTS[f"trial-{pool}"]["work_pool"]["name"] == pool
+    assert DEPLOYMENTS["weekly-sweep"]["work_pool"] == DEPLOYMENTS["nightly"]["work_pool"]
     assert DEPLOYMENTS["nightly"]["work_pool"] == {"name": "cpu", "work_queue_name": "nights"}
 
 
@@ -217,7 +221,7 @@ def test_versions_and_limits_are_stated() -> None:
 
 def test_every_parameter_of_a_form_says_what_it_is() -> None:
     seen = 0
-    for name in ("nightly", "approve", "rollback", "check", "clean", "fresh"):
+    for name in ("nightly", "weekly-sweep", "approve", "rollback", "check", "clean", "fresh"):
         module, _, function = DEPLOYMENTS[name]["entrypoint"].rpartition(".")
         schema = parameter_schema(getattr(importlib.import_module(module), function))
         assert set(DEPLOYMENTS[name].get("parameters", {})) <= set(schema.properties)
@@ -225,7 +229,7 @@ def test_every_parameter_of_a_form_says_what_it_is() -> None:
             assert parameter["description"], parameter
             assert "type" in parameter or "anyOf" in parameter or "enum" in parameter
             seen += 1
-    assert seen >= 15
+    assert seen >= 23
 
 
 @pytest.mark.parametrize("zone", ["Europe/Rome", "America/New_York", "Australia/Sydney", "America/Santiago", "UTC"])
