@@ -43,4 +43,4 @@ def test_deploying_twice_changes_nothing_the_second_time(servers: Servers) -> No
     pools = {d["name"]: (d["work_pool_name"], d["work_queue_name"], d["version"]) for d in found}
     assert pools["train-gpu-h100"] == ("gpu-h100", "default", "0.1.0")
     assert pools["nightly"] == ("cpu", "nights", "0.1.0")
-    assert len(pools) == len(found) == 16
+    assert len(pools) == len(found) == 21
