@@ -18,6 +18,9 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from tasks.sql.parse import parse
+from tasks.sql.walking import sources_of
+
+_ROW_NUMBER = frozenset(["rowid", "oid", "_rowid_"])  # columns that every table has
 
 
 def uniform(sql: str, tables: Mapping[str, Sequence[str]]) -> str:
@@ -30,23 +33,35 @@ def uniform(sql: str, tables: Mapping[str, Sequence[str]]) -> str:
         scopes = traverse_scope(tree)
     except sqlglot.errors.SqlglotError:
         return sql
-    _quote_text(tree, tables)
+    columns = {table.lower(): frozenset(map(str.lower, names)) for table, names in tables.items()}
+    _quote_text(tree, columns)
     if not any(column.table for scope in scopes for column in scope.external_columns):
         for scope in scopes:
             _drop_aliases(scope)
-    _spell(tree, _spellings(tuple((table, tuple(columns)) for table, columns in tables.items())))
+    _spell(tree, _spellings(tuple((table, tuple(names)) for table, names in tables.items())), columns)
     return tree.sql("sqlite")
 
 
-def _quote_text(tree: exp.Expression, tables: Mapping[str, Sequence[str]]) -> None:
-    """SQLite takes "France" for text where there is no such column; write it as text."""
-    known = {name.lower() for columns in tables.values() for name in columns}
+def _quote_text(tree: exp.Expression, columns: Mapping[str, frozenset[str]]) -> None:
+    """SQLite takes "France" for text where no such column is read; write it as text.
+
+    Nothing is changed where something is read whose columns are not known, such as a view.
+    """
+    made = {alias.alias.lower() for alias in tree.find_all(exp.CTE)}
+    read = {table.name.lower() for table in tree.find_all(exp.Table)} - made
+    if not read <= columns.keys():
+        return
+    known = _ROW_NUMBER.union(*(columns[table] for table in read))
     known |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
+    known |= {name.name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.columns}
     for column in list(tree.find_all(exp.Column)):
-        name = column.this
-        quoted = isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table
-        if quoted and name.name.lower() not in known:
-            column.replace(exp.Literal.string(name.name))
+        if _may_be_text(column) and column.name.lower() not in known:
+            column.replace(exp.Literal.string(column.name))
+
+
+def _may_be_text(node: exp.Expression) -> bool:
+    """Whether a node is a name in quotes that stands alone: text where no table in sight has such a column."""
+    return isinstance(node, exp.Column) and not node.table and bool(node.this.args.get("quoted"))
 
 
 def _drop_aliases(scope: Scope) -> None:
@@ -67,12 +82,22 @@ def _columns(scope: Scope) -> list[Any]:
     return [*scope.columns, *(star for star in scope.stars if isinstance(star, exp.Column))]
 
 
-def _spell(tree: exp.Expression, spelt: Mapping[str, str]) -> None:
-    """Names in the schema's own letters; a name that it spells in two ways stays as it is."""
+def _spell(tree: exp.Expression, spelt: Mapping[str, str], columns: Mapping[str, frozenset[str]]) -> None:
+    """Names in the schema's own letters; a name that it spells in two ways, or that may be text, stays as it is."""
     for node in tree.find_all(exp.Table, exp.Column):
+        if _may_be_text(node) and not _is_read(node, columns):
+            continue
         for part in (node.this, node.args.get("table") if isinstance(node, exp.Column) else None):
             if isinstance(part, exp.Identifier) and part.name.lower() in spelt:
                 part.set("this", spelt[part.name.lower()])
+
+
+def _is_read(column: exp.Expression, columns: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a table of the very SELECT that a column stands in has it."""
+    select = column.parent_select
+    sources = sources_of(select) if isinstance(select, exp.Select) else []
+    tables = [source.name.lower() for source in sources if isinstance(source, exp.Table)]
+    return any(column.name.lower() in columns.get(table, ()) for table in tables)
 
 
 @lru_cache(maxsize=512)

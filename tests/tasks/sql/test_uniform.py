@@ -36,6 +36,17 @@ TABLES = {"Singer": ("Singer_ID", "Name", "Age"), "Song": ("Song_ID", "Singer_ID
             "SELECT Name FROM Singer AS s WHERE EXISTS(SELECT 1 FROM Song AS x WHERE x.Singer_ID = s.Singer_ID)",
         ),
         ("SELECT count(*) AS n FROM singer ORDER BY n", "SELECT COUNT(*) AS n FROM Singer ORDER BY n"),
+        # What another table has as a column is text here, and its letters count.
+        ('SELECT age FROM singer WHERE name = "TITLE"', "SELECT Age FROM Singer WHERE Name = 'TITLE'"),
+        (
+            'SELECT age FROM singer WHERE name = "TITLE" AND age IN (SELECT song_id FROM song)',
+            'SELECT Age FROM Singer WHERE Name = "TITLE" AND Age IN (SELECT Song_ID FROM Song)',
+        ),
+        (
+            'WITH t(x) AS (SELECT age FROM singer) SELECT "x", "rowid" FROM t',
+            'WITH t(x) AS (SELECT Age FROM Singer) SELECT "x", "rowid" FROM t',
+        ),
+        ('SELECT "x" FROM a_view', 'SELECT "x" FROM a_view'),
         ("DELETE FROM singer", "DELETE FROM singer"),
         ("SELECT FROM WHERE", "SELECT FROM WHERE"),
     ],
