@@ -100,11 +100,14 @@ def odd_start(result: TrialResult, others: Sequence[TrialResult]) -> str:
     """Why a trial did not start from the model that the others started from; empty when it did.
 
     `others` are recorded trials. Those with the same `start_fingerprint` must have had the same loss before their first
-    step: a different one means that a trial went on with weights of another.
+    step: a different one means that a trial went on with weights of another. Failed ones do not count: an odd start may
+    be why they failed, and would make every later trial odd.
     """
     for other in others:
         same = other.start_fingerprint and other.start_fingerprint == result.start_fingerprint
-        if not same or other.initial_loss is None or result.initial_loss is None or other.number == result.number:
+        if not same or other.status == "failed":
+            continue
+        if other.initial_loss is None or result.initial_loss is None or other.number == result.number:
             continue
         # Losses that begin at zero, as GRPO's do, are compared by their size alone.
         if abs(other.initial_loss - result.initial_loss) > SAME_START * max(1.0, abs(other.initial_loss)):

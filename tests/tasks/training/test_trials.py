@@ -48,6 +48,7 @@ def test_a_trial_that_goes_on_with_anothers_weights_fails(tmp_path: Path) -> Non
     assert (trained.status, trained.objective) == ("failed", None)
     assert "0.3000, that of trial 0 2.0000" in trained.error
     assert "did not start fresh" in trained.error
+    assert record_trial(store, "s", result(4)).status == "finished"  # it is not held against the one that failed
 
 
 def test_a_trial_is_held_by_one(tmp_path: Path) -> None:
