@@ -17,7 +17,7 @@ from tasks.evaluation.runs import Run
 
 TOKENS_APART = 0.05  # share by which trained tokens may differ
 _NO_MATTER = ("save_steps", "per_device_batch", "gradient_checkpointing", "name", "share_prefix")
-_SCALE = "training.lora.scale"
+_ALPHA, _SCALE = "training.lora.alpha", "training.lora.scale"
 _RATE = "learning_rate"
 
 
@@ -36,14 +36,15 @@ def confounds(run: Run, reference: Run, varies: Sequence[str]) -> list[str]:
         found.append(f"base model {_short(mine.get('model'))} against {_short(others.get('model'))}")
     if not trained:  # a model as it came has no settings of training to differ in
         return found
-    if not any(path.endswith(_RATE) for path in varies):
+    rates_studied = any(path.endswith(_RATE) for path in varies)
+    if not rates_studied:
         found += _effort(run, reference, mine, others)
     if run.tokens and reference.tokens and not _near(run.tokens, reference.tokens):
         found.append(f"{run.tokens:,} trained tokens against {reference.tokens:,}")
     for path in sorted(mine.keys() | others.keys()):
         if path == "model" or mine.get(path) == others.get(path) or _studied(path, varies):
             continue
-        if path.endswith(_RATE) and _rates(mine) != _rates(others):
+        if path.endswith(_RATE) and not rates_studied and _rates(mine) != _rates(others):
             continue  # told with the effort
         found.append(f"{_plain(path)} {_show(mine.get(path))} against {_show(others.get(path))}")
     return found
@@ -66,15 +67,17 @@ def _told(settings: Mapping[str, Any], trained: bool) -> dict[str, Any]:
         for path, value in settings.items()
         if path == "model" or (trained and not path.rpartition(".")[2].startswith(_NO_MATTER))
     }
-    rank, alpha = kept.get("training.lora.r"), kept.pop("training.lora.alpha", None)
+    rank, alpha = kept.get("training.lora.r"), kept.get(_ALPHA)
     if kept.get("training.tune") == "full":
         return {path: value for path, value in kept.items() if not path.startswith("training.lora.")}
     if rank and alpha:
+        del kept[_ALPHA]
         kept[_SCALE] = alpha / (math.sqrt(rank) if kept.get("training.lora.rslora") else rank)
     return kept
 
 
 def _studied(path: str, varies: Iterable[str]) -> bool:
+    path = _ALPHA if path == _SCALE else path
     return any(path == one or path.startswith(f"{one}.") for one in varies)
 
 

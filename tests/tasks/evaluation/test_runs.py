@@ -125,10 +125,14 @@ def test_the_studied_paths_are_no_confound_and_alpha_counts_as_the_scale_it_give
     stable = {"training.lora.rslora": True}
     assert confounds(rank(4, 8, **stable), rank(16, 16, **stable), ["training.lora.r"]) == []
     assert confounds(rank(4, 8), rank(8, 16), ["training.lora"]) == []
+    assert confounds(rank(8, 8), rank(8, 16), ["training.lora.alpha"]) == []
+    alone = [run(f"a{alpha}", settings={"training.lora.alpha": alpha}) for alpha in (8, 16)]  # as trials know it
+    assert confounds(*alone, ["training.lora.r"]) == ["LoRA alpha 8 against 16"]
     tuned = [rank(8, 16, **{"training.stages.0.learning_rate": rate}) for rate in (1e-3, 1e-4)]
     searched = [one.model_copy(update={"candidates": 3}) for one in tuned]
     assert confounds(*searched, ["training.stages"]) == []  # with the same effort for both
     assert confounds(*tuned, ["training.stages.0.learning_rate"]) == []  # what was studied
+    assert confounds(*tuned, ["training.stages.1.learning_rate"]) == ["stage 1 learning rate 0.001 against 0.0001"]
 
 
 def report(**more):
