@@ -5,7 +5,7 @@ become a statement over the question's schema (`tasks.sql.continuation`), and th
 it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
 Where no token at all fits, what was written cannot become a statement any more: the answer ends there. It ends as well
-where the model wants it to for the `REFUSALS`-th time. Both are told (`SchemaConstraint.gave_up`).
+where the model wants it to once more after `REFUSALS` refusals. Both are told (`SchemaConstraint.gave_up`).
 
 Limits: no way back; what was written stays.
 """
