@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.recipe import Recipe
-from infra.errors import UserError
+from infra.errors import NightshiftError, UserError
 from infra.progress import emit
 from infra.store import Store
 from registry.download import download_adapter
@@ -35,9 +35,12 @@ def settle_start(recipe: Recipe, store: Store) -> Recipe:
 def fetch_start(recipe: Recipe, work: Path) -> Path | None:
     """The adapter folder that the first stage starts from, a release's below `work`; None for a fresh adapter.
 
-    Raises UserError for a release on another base model, AdapterChanged when its files are not those registered.
+    Raises UserError for a release on another base model, AdapterChanged when its files are not those registered, and
+    NightshiftError where `Production` was not settled: a fresh adapter in its place would be another training.
     """
     start = recipe.training.start_from
+    if start == PRODUCTION_ALIAS:
+        raise NightshiftError("training.start_from: Production stands for no version yet; settle_start comes first")
     if not start.startswith(RELEASE):
         return start_folder(recipe.training)
     name, _, version = start.removeprefix(RELEASE).partition("@")

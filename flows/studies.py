@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +24,7 @@ from infra.errors import UserError
 from tasks.evaluation.findings import Question
 
 Scale = Literal["quickstart", "full"]
+MOST_CANDIDATES = 100  # of one row: their trials are numbered by it
 SHARED = ("data", "validation", "prompt", "evaluation")
 
 
@@ -52,6 +54,8 @@ class RowSpec(_Spec):
             raise ValueError(f"row {self.name}: a baseline trains nothing, so there is nothing to search")
         if any(len(values) < 2 for values in self.search.values()):
             raise ValueError(f"row {self.name}: search needs two values or more for each path")
+        if math.prod(map(len, self.search.values())) > MOST_CANDIDATES:
+            raise ValueError(f"row {self.name}: search has more than {MOST_CANDIDATES} combinations of values")
         return self
 
 
@@ -170,16 +174,18 @@ def plan_study(
     if scale not in spec.scales:
         raise UserError(f"study {spec.name} has no scale {scale}; it has {', '.join(spec.scales)}")
     at = spec.scales[scale]
-    shared = {**at.set, **dict(map(parse_override, overrides))}
+    given = dict(map(parse_override, overrides))
+    shared = {**at.set, **given}
     content, _ = read_content(at.recipe)
     base = _resolve(content, shared, f"of study {spec.name}", {"name": f"study_{spec.name}_{scale}"})
     rows = []
     for number, row in enumerate(at.rows):
         told = f"of study {spec.name}, row {row.name}"
         own = copy.deepcopy(content) if row.recipe is None else read_content(row.recipe)[0]
-        values = _combinations(row.search)
-        # The row's own values come after the scale's; those a person gives hold in any case.
-        orders = [{**at.set, **row.set, **chosen, **dict(map(parse_override, overrides))} for chosen in values]
+        # The row's own values come after the scale's; those a person gives hold in any case, and are not searched.
+        fixed = {path for path in row.search for one in given if path == one or path.startswith(f"{one}.")}
+        values = _combinations({path: tried for path, tried in row.search.items() if path not in fixed})
+        orders = [{**at.set, **row.set, **chosen, **given} for chosen in values]
         recipes = tuple(_resolve(own, order, told, {"name": base.name}) for order in orders)
         for recipe in recipes:
             _check_shared(recipe, base, told)

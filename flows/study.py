@@ -11,7 +11,8 @@ that fails is shown as failed. Limits: rows run one after another, on this machi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect import flow, task
@@ -21,16 +22,17 @@ from flows.night import Night, freeze, plan_night
 from flows.prepare import prepare
 from flows.recipe import check_recipe
 from flows.runtime import locally
+from flows.start import settle_start
 from flows.studies import Plan, Row, Scale, load_study, plan_study
 from flows.study_report import open_run, publish
-from flows.study_rows import Ground, settle_row
+from flows.study_rows import Ground, row_of_candidate, settle_row
 from flows.trial import Bench
 from infra.errors import NightshiftError
 from infra.hashing import fingerprint
 from infra.lease import Lease
 from infra.progress import emit
 from infra.refs import Ref
-from infra.settings import Settings
+from infra.settings import Settings, load_settings
 from tasks.training.trials import read_trials, trials_prefix
 
 
@@ -44,10 +46,14 @@ class Study:
 
 
 def find_study(plan: Plan, settings: Settings | None = None) -> Study:
-    """The study that a plan stands for now: known by its rows, the data and the code.
+    """The study that a plan stands for now: known by its rows, the data and the code; `Production` is settled.
 
     Nothing is written. Raises UserError when something that a row names is missing.
     """
+    settings = settings or load_settings()
+    store = settings.open_store()
+    rows = (replace(row, recipes=tuple(settle_start(recipe, store) for recipe in row.recipes)) for row in plan.rows)
+    plan = replace(plan, rows=tuple(rows))
     recipes = [recipe for row in plan.rows for recipe in row.recipes]
     # One dataset for all: with its databases where any row runs queries.
     prepares = next((recipe for recipe in recipes if recipe.training.runs_queries), recipes[0])
@@ -77,15 +83,14 @@ def study(
         test_questions: test questions of every run; as the study says when empty.
         retry: run rows again that failed.
     """
-    plan = plan_study(load_study(name), scale, overrides, train, test_questions)
+    found = find_study(plan_study(load_study(name), scale, overrides, train, test_questions))
+    plan, night = found.plan, found.night
     chosen = plan.chosen(rows)
-    found = find_study(plan)
-    night = found.night
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
         ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
         if retry:
-            _forget_failed(found)
+            _forget_failed(found, chosen)
         for place, row in enumerate(chosen):
             emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
             run_row(row, ground)
@@ -126,8 +131,11 @@ def _bench(found: Study, run: str) -> Bench:
     )
 
 
-def _forget_failed(found: Study) -> None:
-    """Drop the records of rows and candidates that failed, so that they are run again."""
-    for result in read_trials(found.night.store, found.key):
-        if result.status == "failed":
+def _forget_failed(found: Study, rows: Sequence[Row]) -> None:
+    """Drop the records of those of `rows` that failed, and of their candidates that did, so that they are run again."""
+    results = [result for result in read_trials(found.night.store, found.key) if result.status == "failed"]
+    again = {row.number for row in rows} & {result.number for result in results}
+    for result in results:
+        row, _ = row_of_candidate(result.number) or (result.number, 0)
+        if row in again:
             found.night.store.delete(f"{trials_prefix(found.key)}/{result.number}.json")

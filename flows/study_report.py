@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.night import Night
 from flows.runs import as_run, outcomes_of
-from flows.studies import Plan
+from flows.studies import MOST_CANDIDATES, Plan
 from flows.study_rows import row_of_candidate
 from infra import tracking
 from infra.refs import Ref
@@ -104,7 +104,7 @@ def _runs(plan: Plan, store: Store, key: str) -> tuple[list[Run], list[Run]]:
         else:
             told |= {"label": result.name, "name": f"{row.spec.name}-{place}", "stage": "search", "note": ""}
             trials[result.number] = as_run(result, recipe, store, **told)
-    ordered = sorted(trials, key=lambda number: row_of_candidate(number) or (number, 100))
+    ordered = sorted(trials, key=lambda number: row_of_candidate(number) or (number, MOST_CANDIDATES))
     return [runs[number] for number in sorted(runs)], [trials[number] for number in ordered]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.answers import Candidate, answer, judge, load_scorecard
 from flows.recipe import Recipe
-from flows.studies import Row
+from flows.studies import MOST_CANDIDATES, Row
 from flows.trial import Bench, draw_rows, forget_work, run_trial
 from infra import tracking
 from infra.errors import NightshiftError
@@ -21,7 +21,7 @@ from tasks.models.process import Interrupted
 from tasks.models.resolve import resolve_model
 from tasks.training.trials import Trial, TrialResult, claimed, read_trial, record_trial
 
-_CANDIDATES = 1000  # numbers from here on are candidates', a hundred for each row
+_CANDIDATES = 1000  # numbers from here on are candidates', as many for each row as it may have
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Ground:
 
 def candidate_number(row: int, place: int) -> int:
     """The trial number of the candidate at `place` of a row."""
-    return _CANDIDATES + 100 * row + place
+    return _CANDIDATES + MOST_CANDIDATES * row + place
 
 
 def row_of_candidate(number: int) -> tuple[int, int] | None:
     """Row and place of a candidate's trial number; None for a row's own."""
-    return divmod(number - _CANDIDATES, 100) if number >= _CANDIDATES else None
+    return divmod(number - _CANDIDATES, MOST_CANDIDATES) if number >= _CANDIDATES else None
 
 
 def settle_row(row: Row, ground: Ground) -> TrialResult:

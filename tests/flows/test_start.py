@@ -10,7 +10,7 @@ import pytest
 from flows import start
 from flows.recipe import Recipe, load_recipe
 from flows.start import fetch_start, settle_start
-from infra.errors import UserError
+from infra.errors import NightshiftError, UserError
 from infra.store import open_store
 
 
@@ -25,6 +25,11 @@ def test_production_is_the_version_that_is_there_now(tmp_path: Path, monkeypatch
     assert settle_start(starting_from("Production"), store).training.start_from == "release:text2sql-tiny@7"
     assert settle_start(starting_from("release:other@2"), store).training.start_from == "release:other@2"
     assert settle_start(starting_from("base"), store).training.start_from == "base"
+
+
+def test_production_that_was_not_settled_is_no_fresh_adapter(tmp_path: Path) -> None:
+    with pytest.raises(NightshiftError, match="stands for no version yet"):
+        fetch_start(starting_from("Production"), tmp_path)
 
 
 def test_a_release_on_another_base_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

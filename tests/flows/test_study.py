@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -90,6 +91,10 @@ def test_rows_have_the_scales_values_then_their_own_then_a_persons(tmp_path: Pat
     assert {recipe.training.seed for row in plan.rows for recipe in row.recipes} == {7}
     assert [row.candidates for row in (base, r4, r8)] == [0, 2, 1]
     assert plan.identity() != plan_study(spec, "quickstart").identity()
+    for fixed in ("training.stages.0.learning_rate=3e-4", "training.stages=[{name: all, learning_rate: 3.0e-4}]"):
+        searched = plan_study(spec, "quickstart", [fixed]).rows[1]  # what a person fixed is not searched
+        assert [recipe.training.stages[0].learning_rate for recipe in searched.recipes] == [3e-4]
+        assert (searched.values, searched.candidates) == (({},), 1)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,7 @@ def test_rows_have_the_scales_values_then_their_own_then_a_persons(tmp_path: Pat
         ([{"name": "b", "baseline": True, "search": {"training.seed": [1, 2]}}], "a baseline trains nothing"),
         ([{"name": "r4", "serch": {}}], "did you mean 'search'"),
         ([{"name": "r5"}], "its reference 'r4' is no row"),
+        ([{"name": "r4", "search": {"training.seed": list(range(101))}}], "more than 100 combinations"),
     ],
 )
 def test_a_study_that_cannot_be_compared_is_refused(tmp_path: Path, rows: list, said: str) -> None:
@@ -184,6 +190,20 @@ def test_a_row_without_any_candidate_that_finished_is_a_failed_row(
     assert (result.status, result.error) == ("failed", "none of its 2 candidates finished: no memory")
     alone = settle_row(plan.rows[2], replace(ground, key="other"))
     assert (alone.status, alone.error) == ("failed", "no memory")
+
+
+def test_what_failed_is_forgotten_of_the_rows_that_are_run_again(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.study import _forget_failed
+
+    rows = plan_study(load_study(str(study_file(tmp_path))), "quickstart").rows
+    monkeypatch.setattr(study_rows, "run_trial", planted({1e-3: 0.5, 2e-3: None}, []))
+    assert [settle_row(row, ground).status for row in rows[1:]] == ["finished", "failed", "failed"]
+    found = SimpleNamespace(night=SimpleNamespace(store=ground.bench.store), key="key")
+    _forget_failed(found, rows[:3])
+    # The failed candidate of a row that has its figures stays told, and so does a failed row that is not run again.
+    assert [trial.number for trial in read_trials(ground.bench.store, "key")] == [1, 3, 1100, 1101]
 
 
 def test_a_trial_without_a_scorecard_any_more_is_compared_by_its_interval(ground: Ground) -> None:
