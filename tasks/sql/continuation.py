@@ -5,7 +5,8 @@ Every word is a keyword, a function, or a name of the schema; a column belongs t
 an outer one (`tasks.sql.scope`); a literal that begins as a word or number of the question goes on as that one
 (`tasks.sql.copying`). Whether the finished statement prepares is for SQLite to say.
 
-Limits: SQLite's dialect and SELECT alone; scopes are not followed into common table expressions.
+Limits: SQLite's dialect and SELECT alone; scopes are not followed into common table expressions, and columns of a
+subquery in FROM may be any of the schema's.
 """
 
 from __future__ import annotations

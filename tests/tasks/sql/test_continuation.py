@@ -130,7 +130,7 @@ def test_real_queries_are_hardly_ever_refused(real_data: Path) -> None:
         row["query"] for row in rows if not Continuation(ddl[row["db_id"]], row["question"]).allows(row["query"])
     ]
     assert len(rows) == 3000
-    assert len(refused) <= 20, refused
+    assert len(refused) <= 17, refused  # 14 of them run
 
 
 @pytest.mark.parametrize(
