@@ -146,3 +146,19 @@ def test_a_frozen_head_is_asked_for_the_last_position_alone(tiny_model: Path) ->
     generate(frozen, load_tokenizer(tiny_model), PROMPTS, 3, batch_size=5)
     assert asked
     assert all(shape == (shape[0], 1) and whole for shape, whole in asked)
+
+
+def test_where_nothing_fits_any_more_the_answer_ends_and_says_so(model, tiny_model: Path) -> None:
+    class Nothing(Continuation):
+        def allows(self, text: str) -> bool:
+            return len(text) < 3 and super().allows(text)
+
+        def completes(self, text: str) -> bool:
+            return False
+
+    tokenizer = load_tokenizer(tiny_model)
+    rules = [Nothing(SCHEMA, PROMPTS[0]), Continuation(SCHEMA, PROMPTS[1])]
+    stuck, held = generate(model, tokenizer, PROMPTS[:2], 12, batch_size=2, rules=rules)
+    assert stuck.gave_up
+    assert stuck.tokens < 12
+    assert not held.gave_up
