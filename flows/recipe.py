@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from infra.errors import UserError
+from infra.errors import UserError, first_line
 from infra.hashing import fingerprint_of_folder
 from infra.spec import InfraSpec
 from registry.approval import Approval
@@ -136,7 +136,10 @@ def parse_override(override: str) -> tuple[str, Any]:
     path, sign, text = override.partition("=")
     if not sign or not path:
         raise UserError(f"--set {override!r}: write path=value, for example training.stages.0.max_steps=3")
-    return path, yaml.safe_load(text)
+    try:
+        return path, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is no YAML: {first_line(error)}") from None
 
 
 def set_value(content: dict[str, Any], path: str, value: Any, told: str) -> None:

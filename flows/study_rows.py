@@ -12,7 +12,7 @@ from flows.recipe import Recipe
 from flows.studies import MOST_CANDIDATES, Row
 from flows.trial import Bench, draw_rows, forget_work, run_trial
 from infra import tracking
-from infra.errors import NightshiftError
+from infra.errors import Away, NightshiftError
 from infra.hashing import fingerprint
 from infra.refs import Ref
 from tasks.evaluation.runs_tables import values_text
@@ -108,7 +108,7 @@ def _guarded(trial: Trial, recipe: Recipe, ground: Ground, baseline: bool = Fals
     started = time.perf_counter()
     try:
         return (ask_baseline if baseline else run_trial)(trial, recipe, ground.dataset, ground.bench)
-    except Interrupted:
+    except (Interrupted, Away):
         raise
     except NightshiftError as error:
         return _without_figures(trial, recipe, ground, str(error), time.perf_counter() - started)

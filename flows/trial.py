@@ -20,7 +20,7 @@ from flows.answers import Candidate, answer, judge, load_scorecard
 from flows.recipe import Recipe
 from flows.start import fetch_start
 from infra import tracking
-from infra.errors import NightshiftError
+from infra.errors import Away, NightshiftError
 from infra.hashing import fingerprint, fingerprint_of_folder
 from infra.progress import emit
 from infra.refs import Ref
@@ -113,7 +113,7 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
         if bench.questions != 0:
             told |= answered(trial, recipe, model, rows, job, bench, work)
         told |= _objective(bench, told) | {"status": "finished"}
-    except Interrupted:
+    except (Interrupted, Away):
         raise
     except NightshiftError as error:
         ended = _ended(job, work)

@@ -31,3 +31,7 @@ class NotFound(NightshiftError):
 
 class Busy(NightshiftError):
     """The same night is being run by another process."""
+
+
+class Away(NightshiftError):
+    """A server that is needed did not answer for long; that says nothing about what was asked of it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from infra.errors import AlreadyExists, NightshiftError, NotFound, first_line
+from infra.errors import AlreadyExists, Away, NotFound, first_line
 from infra.store import Store
 
 AWAY_SECONDS = 300.0
@@ -39,7 +39,7 @@ def _away(error: Exception) -> bool:
 
 
 def _patient(method: Callable[Concatenate[S3Store, P], T]) -> Callable[Concatenate[S3Store, P], T]:
-    """Repeat a call that S3 did not answer, ever later; raises NightshiftError after AWAY_SECONDS of it."""
+    """Repeat a call that S3 did not answer, ever later; raises Away after AWAY_SECONDS of it."""
 
     @functools.wraps(method)
     def call(self: S3Store, *args: P.args, **more: P.kwargs) -> T:
@@ -53,7 +53,7 @@ def _patient(method: Callable[Concatenate[S3Store, P], T]) -> Callable[Concatena
                 place = f"s3://{self.bucket}/{self.prefix}"
                 if time.monotonic() + wait > deadline:
                     told = f"the store {place} has not answered for {AWAY_SECONDS:.0f} s: {first_line(error)}"
-                    raise NightshiftError(told) from error
+                    raise Away(told) from error
                 log.warning("the store %s does not answer, next try in %.1f s: %s", place, wait, first_line(error))
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)

@@ -108,7 +108,9 @@ class SchemaConstraint:
 
     def _spelling(self, token: int) -> str:
         if token not in self._spelt:
-            self._spelt[token] = self._tokenizer.decode([token])
+            # Behind another one: tokenizers like Llama's drop the space that a text begins with.
+            before = self._encode("x")[-1:]
+            self._spelt[token] = self._tokenizer.decode([*before, token])[len(self._tokenizer.decode(before)) :]
         return self._spelt[token]
 
     def _first_allowed(

@@ -42,8 +42,6 @@ def _estimate(engine: Engine, stage: StageJob, shape: Shape, prepared: Prepared)
 
 def take_less(engine: Engine, stage: StageJob, error: RuntimeError) -> None:
     """Let the stage go on in smaller batches after memory ran out; its global batch, and so its course, stays."""
-    import torch
-
     if not is_out_of_memory(error):
         raise error
     engine.fitted = engine.training.smaller(stage.spec)
@@ -53,5 +51,11 @@ def take_less(engine: Engine, stage: StageJob, error: RuntimeError) -> None:
             "set training.gradient_checkpointing"
         ) from None
     engine.__dict__.pop("base", None)
+
+
+def release_memory() -> None:
+    """Give back what a stage that broke off held; the error that ended it, and so its frames, must be gone."""
+    import torch
+
     gc.collect()
     torch.cuda.empty_cache()

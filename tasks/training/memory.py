@@ -99,10 +99,11 @@ def check_room(name: str, estimate: int, available: int, shape: Shape, folder: P
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's memory is used up; on a CPU PyTorch has no class of its own for it."""
+    """Whether an error says that the device's memory is used up; not all of PyTorch's errors for it have a class."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")  # of CUDA, of cuBLAS, of PyTorch on a CPU
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in told)
 
 
 def forget_peak() -> None:

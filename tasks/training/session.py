@@ -19,7 +19,7 @@ from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
 from tasks.training.engine import Engine, Method, Run, Trained
-from tasks.training.fitting import fit_batch, take_less
+from tasks.training.fitting import fit_batch, release_memory, take_less
 from tasks.training.job import ADAPTER, ENDED, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
 from tasks.training.memory import forget_peak, peak_memory
 from tasks.training.methods import find_method
@@ -50,6 +50,8 @@ def run_session(job: TrainingJob, work: Path) -> None:
             except RuntimeError as error:
                 take_less(engine, stage, error)
                 live, model = {}, None  # what broke off holds half a step: all is loaded anew
+            if model is None:
+                release_memory()
         if stage.spec.yields == "policy":
             live = {folder / ADAPTER: model}
 

@@ -94,3 +94,9 @@ def test_the_readme_recipe_is_valid(tmp_path: Path) -> None:
             else:
                 content |= {key: content.get(key, {}) | value for key, value in part.items()}
             parse_recipe(content, "of the README")
+
+
+def test_an_override_that_is_no_yaml_is_told_in_one_line() -> None:
+    with pytest.raises(UserError, match="the value is no YAML") as told:
+        load_recipe("tiny", ["data.sources=["])
+    assert "\n" not in str(told.value)

@@ -16,7 +16,7 @@ from flows.runs import as_run, method_text, outcomes_of, settings_of, trained_te
 from flows.studies import builtin_studies, load_study, plan_study
 from flows.study_rows import Ground, candidate_number, settle_row
 from flows.trial import Bench
-from infra.errors import NightshiftError, UserError
+from infra.errors import Away, NightshiftError, UserError
 from infra.refs import Ref
 from infra.settings import Settings
 from tasks.training.trials import TrialResult, read_trials
@@ -204,6 +204,18 @@ def test_what_failed_is_forgotten_of_the_rows_that_are_run_again(
     _forget_failed(found, rows[:3])
     # The failed candidate of a row that has its figures stays told, and so does a failed row that is not run again.
     assert [trial.number for trial in read_trials(ground.bench.store, "key")] == [1, 3, 1100, 1101]
+
+
+def test_a_store_that_is_away_makes_no_failed_row(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> TrialResult:
+        raise Away("the store has not answered")
+
+    monkeypatch.setattr(study_rows, "run_trial", run)
+    with pytest.raises(Away):
+        settle_row(plan_study(load_study(str(study_file(tmp_path))), "quickstart").rows[2], ground)
+    assert read_trials(ground.bench.store, "key") == []
 
 
 def test_a_trial_without_a_scorecard_any_more_is_compared_by_its_interval(ground: Ground) -> None:

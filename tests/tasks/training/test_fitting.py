@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from infra.errors import UserError
 from tasks.training import fitting
 from tasks.training.job import StageResult, read_result
-from tasks.training.memory import estimate_memory
+from tasks.training.memory import estimate_memory, is_out_of_memory
 from tasks.training.methods.sft import Sft
 from tasks.training.session import run_session
 from tasks.training.spec import TrainingSpec
@@ -71,19 +72,27 @@ def test_memory_that_runs_out_starts_the_stage_again_in_smaller_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, before = trained(tiny_model, tmp_path / "whole")
-    train, tried = Sft.train, []
+    train, start, tried, models, held = Sft.train, Sft.start, [], [], []
+
+    def watched(self: Sft, *given: Any) -> Any:
+        held.append(sum(model() is not None for model in models))
+        return start(self, *given)
 
     def starved(self: Sft, run: Any) -> Any:
         tried.append(run.engine.training.sequences_at_once(run.stage.spec))
         if tried[-1] > 2:
+            models.append(weakref.ref(run.model))
+            run.model.__dict__["trainer"] = run  # as trainers do: only the collector ends such a circle
             for tensor in run.model.parameters():
                 tensor.data.zero_()  # a step that was half taken
             raise torch.OutOfMemoryError("CUDA out of memory")
         return train(self, run)
 
     monkeypatch.setattr(Sft, "train", starved)
+    monkeypatch.setattr(Sft, "start", watched)
     found, after = trained(tiny_model, tmp_path / "starved")
     assert tried == [8, 4, 2]
+    assert held == [0, 0, 0]  # no model of before is in memory when the next one is loaded
     assert found.metrics["batch"] == 2
     assert [loss for _, loss in found.curve] == pytest.approx([loss for _, loss in whole.curve], abs=2e-3)
     assert difference(before, after) < 2e-3
@@ -98,3 +107,17 @@ def test_other_errors_of_the_trainer_are_told_as_they_are(
     monkeypatch.setattr(Sft, "train", lambda *_: (_ for _ in ()).throw(RuntimeError("expected scalar type")))
     with pytest.raises(RuntimeError, match="expected scalar type"):
         trained(tiny_model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("expected scalar type Float but found Half"), False),
+    ],
+)
+def test_errors_that_say_memory_ran_out(error: RuntimeError, wanted: bool) -> None:
+    assert is_out_of_memory(error) is wanted
