@@ -69,9 +69,22 @@ def test_some_training_rows_over_one_table_name_it_before_their_columns() -> Non
         connection.close()
 
 
-def test_only_a_query_over_one_table_is_qualified() -> None:
-    assert qualified("SELECT a, COUNT(*) FROM t WHERE b = 1 GROUP BY a") == (
-        "SELECT t.a, COUNT(*) FROM t WHERE t.b = 1 GROUP BY t.a"
-    )
-    for sql in ("SELECT t.a FROM t JOIN u ON t.b = u.b", "SELECT a FROM t WHERE b > (SELECT AVG(b) FROM t)"):
-        assert qualified(sql) == sql
+@pytest.mark.parametrize(
+    ("sql", "wanted"),
+    [
+        ("SELECT a, COUNT(*) FROM t WHERE b = 1 GROUP BY a", "SELECT t.a, COUNT(*) FROM t WHERE t.b = 1 GROUP BY t.a"),
+        (
+            "SELECT a FROM t WHERE b > (SELECT AVG(b) FROM u)",
+            "SELECT t.a FROM t WHERE t.b > (SELECT AVG(u.b) FROM u)",
+        ),
+        ("SELECT a FROM t UNION SELECT b FROM u", "SELECT t.a FROM t UNION SELECT u.b FROM u"),
+        (
+            "SELECT COUNT(*) AS n, a FROM t GROUP BY a ORDER BY n",
+            "SELECT COUNT(*) AS n, t.a FROM t GROUP BY t.a ORDER BY n",
+        ),
+        ("SELECT t.a FROM t JOIN u ON t.b = u.b", "SELECT t.a FROM t JOIN u ON t.b = u.b"),
+        ("SELECT T1.a FROM t AS T1 WHERE b = 1", "SELECT T1.a FROM t AS T1 WHERE b = 1"),
+    ],
+)
+def test_every_select_over_one_table_is_qualified(sql: str, wanted: str) -> None:
+    assert qualified(sql) == wanted
