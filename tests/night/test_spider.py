@@ -46,7 +46,9 @@ def test_a_night_on_spider_is_tested_on_databases_it_never_saw(tmp_path: Path, r
     assert not {row["db_id"] for row in rows["train"]} & {row["db_id"] for row in rows["test"]}
     assert {row["database"] for row in rows["train"]} == {""}
     assert all((store / row["database"]).is_file() for row in rows["test"])
-    assert not any("  " in row["sql"] or "T1." in row["sql"] for row in rows["train"] if row["source"] == "spider")
+    learned = [row["sql"] for row in rows["train"] if row["source"] == "spider"]
+    assert sum("T1." in sql for sql in learned) < 0.03 * len(learned)  # where a table is read twice
+    assert sum("  " in sql for sql in learned) < 0.01 * len(learned)  # within a text
     assert any(" AS T1" in row["sql"] for row in rows["test"])  # what answers are judged by stays as it came
     assert str(spider) not in json.dumps([row["database"] for row in rows["test"]])
     # Gold has rows: it ran on the database files, not on empty tables made from the schema.

@@ -81,9 +81,8 @@ def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(tmp_path:
     # Same model, rows and prompt: the same loss before the first step.
     assert len({trial["initial_loss"] for trial in outcome["trials"][:3]}) == 1
     rate = best["values"]["training.stages.*.learning_rate"]
-    assert (
-        f"+  stages: [{{name: all, global_batch: 8, max_steps: 4, learning_rate: {rate}" in outcome["files"]["change"]
-    )
+    written = f"+    [{{name: all, global_batch: 8, max_steps: 4, learning_rate: {rate}}}]"
+    assert written in outcome["files"]["change"].splitlines()
     planned = place.run("retrain", outcome["files"]["recipe"], "--dry-run", "--json")
     assert planned[1]["outcome"] == "planned"
 
