@@ -16,7 +16,7 @@ from typing import Any
 from tasks.evaluation.runs import Run
 
 TOKENS_APART = 0.05  # share by which trained tokens may differ
-_NO_MATTER = ("save_steps", "per_device_batch", "gradient_checkpointing", "name", "share_prefix")
+_NO_MATTER = ("save_steps", "per_device_batch", "gradient_checkpointing", "name")
 _ALPHA, _SCALE = "training.lora.alpha", "training.lora.scale"
 _RATE = "learning_rate"
 
@@ -65,7 +65,7 @@ def _told(settings: Mapping[str, Any], trained: bool) -> dict[str, Any]:
     kept = {
         path: value
         for path, value in settings.items()
-        if path == "model" or (trained and not path.rpartition(".")[2].startswith(_NO_MATTER))
+        if path == "model" or (trained and path.rpartition(".")[2] not in _NO_MATTER)
     }
     rank, alpha = kept.get("training.lora.r"), kept.get(_ALPHA)
     if kept.get("training.tune") == "full":

@@ -4,6 +4,7 @@ Greedy decoding takes the model's best token at every step; here a token is take
 become a statement over the question's schema (`tasks.sql.continuation`), and the answer ends only where SQLite prepares
 it. PICARD (Scholak et al. 2021) does the same with a parser. Base, challenger and champion are asked the same way.
 
+A name is written in the tokens that the tokenizer gives it; where none of these is left, any that spell it will do.
 Where no token at all fits, what was written cannot become a statement any more: the answer ends there. It ends as well
 where the model wants it to once more after `REFUSALS` refusals. Both are told (`SchemaConstraint.gave_up`).
 

@@ -107,6 +107,8 @@ def test_without_answers_intervals_decide_and_it_says_so():
         ),
         ({"settings": {"training.stages.0.warmup": 0.2}}, ["stage 1 warmup 0.2 against none"]),
         ({"settings": {"training.per_device_batch": 1, "training.save_steps": 3}}, []),
+        ({"settings": {"training.share_prefix": 1}}, ["share prefix 1 against none"]),  # other rows share a step
+        ({"settings": {"data.names": "x"}}, ["data names x against none"]),  # begins like a key that does not matter
     ],
 )
 def test_what_differs_besides_what_was_studied_is_named(change, said):
