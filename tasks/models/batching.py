@@ -7,8 +7,11 @@ is read row by row. On the quickstart's test set this leaves a third of the prom
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+_ALIKE, _ALIKE_ROWS = 0.8, 16  # rests read in one pass are at least so long beside the longest, or so few
 
 
 @dataclass(slots=True)
@@ -45,20 +48,31 @@ def _groups(prompts: Sequence[list[int]]) -> list[list[int]]:
 
 
 def _batch(prompts: Sequence[list[int]], members: Sequence[tuple[int, int]]) -> Batch:
-    """A batch of (group, row) pairs. Where nobody shares anything, no prefix is read apart."""
+    """A batch of (group, row) pairs, longest rests first. Where nobody shares anything, no prefix is read apart."""
     batch = Batch()
     together: dict[int, list[int]] = {}
     for group, row in members:
         together.setdefault(group, []).append(row)
     shared = len(together) < len(members)
+    placed = []
     for number, rows in enumerate(together.values()):
         length = min(_common([prompts[row] for row in rows]), *(len(prompts[row]) - 1 for row in rows)) if shared else 0
         batch.prefixes.append(list(prompts[rows[0]][:length]))
-        for row in rows:
-            batch.rows.append(row)
-            batch.group.append(number)
-            batch.rests.append(list(prompts[row][length:]))
+        placed += [(row, number, list(prompts[row][length:])) for row in rows]
+    for row, number, rest in sorted(placed, key=lambda place: -len(place[2])):
+        batch.rows.append(row)
+        batch.group.append(number)
+        batch.rests.append(rest)
     return batch
+
+
+def alike(rests: Sequence[list[int]]) -> list[slice]:
+    """Where to cut `rests`, longest first, so that what is read in one pass needs little padding."""
+    cuts = [0]
+    for place, rest in enumerate(rests):
+        if place - cuts[-1] >= _ALIKE_ROWS and len(rest) < _ALIKE * len(rests[cuts[-1]]):
+            cuts.append(place)
+    return [slice(start, end) for start, end in itertools.pairwise([*cuts, len(rests)])]
 
 
 def _common(rows: Sequence[list[int]]) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.models.batching import Batch
+from tasks.models.batching import Batch, alike
 
 
 class Reader:
-    """A causal model, with or without a soft prompt; shared prefixes are read once."""
+    """A causal model, with or without a soft prompt; shared prefixes are read once, rests of like length together."""
 
     def __init__(self, model: Any, pad: int) -> None:
         self._model, self._soft = _without_soft_prompt(model)
@@ -26,20 +26,35 @@ class Reader:
         """Read the prompts; the scores of each row's first new token."""
         import torch
 
+        from tasks.models.holding import new_cache
+
         groups = len(batch.prefixes)
-        self._cache, self._mask = None, torch.zeros(groups, 0, dtype=torch.long, device=self._device)
+        self._cache = new_cache(self._model.config)
+        self._mask = torch.zeros(groups, 0, dtype=torch.long, device=self._device)
         if self._soft is not None:
             soft = self._soft.expand(groups, -1, -1)
             self._forward(self._mask.new_ones(soft.shape[:2]), inputs_embeds=soft)
         if any(batch.prefixes):
             ids, mask = _padded(batch.prefixes, self._pad, self._device)
             self._forward(mask, input_ids=ids)
-        group = torch.tensor(batch.group, device=self._device)
-        if self._cache is not None:
-            self._cache.batch_select_indices(group)
-        self._mask = self._mask[group]
-        ids, mask = _padded(batch.rests, self._pad, self._device)
-        return self._forward(mask, input_ids=ids)
+        return self._read_rests(batch)
+
+    def _read_rests(self, batch: Batch) -> Any:
+        """Read what follows the prefixes, rests of like length in one pass, and hold all rows as one batch."""
+        import torch
+
+        from tasks.models.holding import aligned, can_be_joined, joined, selected
+
+        prefixes, mask, parts = self._cache, self._mask, []
+        for rows in alike(batch.rests) if can_be_joined(prefixes) else [slice(None)]:
+            group = torch.tensor(batch.group[rows], device=self._device)
+            self._cache, self._mask = selected(prefixes, group), mask[group]
+            ids, new = _padded(batch.rests[rows], self._pad, self._device)
+            parts.append((self._forward(new, input_ids=ids), self._cache, self._mask))
+        scores, caches, masks = zip(*parts, strict=True)
+        if len(parts) > 1:
+            self._cache, self._mask = joined(caches), aligned(masks)
+        return torch.cat(scores)
 
     def keep(self, places: Sequence[int]) -> None:
         """Let go of all rows but those at `places`."""
