@@ -24,24 +24,33 @@ def fetch(
     recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a .yaml file.")] = "quickstart",
     as_json: Annotated[bool, typer.Option("--json", help="Print where the model lies, as JSON.")] = False,
 ) -> None:
-    """Get a recipe's base model now, so that no night waits for it: downloaded, checked, converted, cached.
+    """Get a recipe's base model now, and make the local databases, so that no night waits for either.
+
+    The model is downloaded, checked, converted and cached. Prefect's and MLflow's databases are made or brought up to
+    date where no server is named (PREFECT_API_URL, MLFLOW_TRACKING_URI).
 
     Example: nightshift fetch quickstart
     """
-    from flows.cli.connect import quiet_model
+    from flows.cli.connect import connected, quiet_model
     from flows.cli.show import progress_bars
     from flows.recipe import check_recipe, load_recipe
+    from infra.databases import make_databases
     from infra.progress import emit
-    from infra.settings import load_settings
     from tasks.models.resolve import resolve_model
 
     wanted = load_recipe(recipe)
     check_recipe(wanted)
     quiet_model()
+    settings = connected()
     with progress_bars(enabled=sys.stderr.isatty()):
-        model = resolve_model(wanted.model, load_settings().models_path, say=lambda text: emit("model", text))
+        model = resolve_model(wanted.model, settings.models_path, say=lambda text: emit("model", text))
+        emit("model", f"{model.ref.label}: {model.path}", 1, 1)
+        emit("databases", "making what Prefect and MLflow keep here")
+        made = make_databases()
+        emit("databases", " and ".join(made) or "kept by servers", 1, 1)
     if as_json:
-        print(json.dumps({"model": wanted.model, "path": str(model.path), "fingerprint": model.fingerprint}, indent=2))
+        told = {"model": wanted.model, "path": str(model.path), "fingerprint": model.fingerprint, "databases": made}
+        print(json.dumps(told, indent=2))
     else:
         print(f"{model.ref.label}: {model.path}")
 

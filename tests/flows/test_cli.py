@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,13 +88,18 @@ def test_mistakes_are_one_clear_line_and_leave_nothing(tmp_path: Path, arguments
         assert not (tmp_path / ".nightshift").exists()
 
 
-def test_a_model_is_fetched_before_any_night(tmp_path: Path) -> None:
-    done = run("fetch", "tiny", "--json", cwd=tmp_path)
+def test_model_and_databases_are_made_before_any_night(tmp_path: Path) -> None:
+    done = run("fetch", "tiny", "--json", cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / json.loads(done.stdout)["path"]
     assert (folder / "model.safetensors").is_file()
+    assert json.loads(done.stdout)["databases"] == ["Prefect", "MLflow"]
+    with closing(sqlite3.connect(tmp_path / ".nightshift" / "prefect" / "prefect.db")) as database:
+        assert database.execute("SELECT count(*) FROM flow_run").fetchone() == (0,)
+    with closing(sqlite3.connect(tmp_path / ".nightshift" / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM registered_models").fetchone() == (0,)
     before = (folder / "model.safetensors").stat().st_mtime_ns
-    assert str(folder) in run("fetch", "tiny", cwd=tmp_path).stdout
+    assert str(folder) in run("fetch", "tiny", cwd=tmp_path, timeout=300).stdout
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -121,6 +128,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_a_night_that_fails_says_so_in_its_json(tmp_path: Path) -> None:
     probe = """
 import sys
+from contextlib import closing
 from flows.cli import main, nights
 from infra.errors import Busy
 
