@@ -3,12 +3,18 @@
 The reasons of a quarantined row are those of the expectations that name it among their unexpected rows: take an
 expectation out of the suite and its rows are kept. Unreadable records keep the reasons of the reader.
 
-Limits: one batch in memory. An expectation that Great Expectations could not evaluate is an error, never a pass.
+All rows are judged as one batch, so that duplicates, conflicts and shares are those of the whole; their features are
+computed in chunks, and of a chunk only the columns of the frame stay: numbers and states, about 200 bytes a row.
+
+Limits: the frame is in memory, as the examples are; a source's `max_rows` bounds both. An expectation that Great
+Expectations could not evaluate is an error, never a pass.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import NightshiftError
 from tasks.data.containers import excerpt
 from tasks.data.example import Example
-from tasks.data.frame import COLUMNS, DEFAULT_LIMITS, FeatureRow, TokenCounter, feature_rows
+from tasks.data.frame import COLUMNS, DEFAULT_LIMITS, Repeats, TokenCounter, feature_rows
 from tasks.data.mapping import BadRecord
 from validation.gx import check, open_project
 from validation.originals import original_rows
@@ -32,6 +38,8 @@ __all__ = ["Outcome", "ValidationResult", "validate_examples"]
 
 _NUMBERS = ("question_chars", "schema_chars", "sql_chars", "question_tokens", "schema_tokens", "result_rows")
 _INDEX = ("record", "row", "id")  # how unexpected rows are named: to us, and to readers of the Data Docs
+_ABSENT = math.nan  # a number that is not there, in the frame
+_CHUNK = 20_000  # examples whose features are held as rows at once
 
 
 def validate_examples(
@@ -51,9 +59,7 @@ def validate_examples(
     """
     if spec.counts_tokens and count_tokens is None:
         raise NightshiftError("question_tokens and schema_tokens need the tokenizer of a model")
-    limits = DEFAULT_LIMITS.model_copy(update={"seconds": spec.seconds})
-    rows = feature_rows(examples, execute=spec.execute, limits=limits, count_tokens=count_tokens)
-    frame = _frame(rows, examples, bad_records)
+    frame = _frame(examples, bad_records, spec, count_tokens)
     with open_project(docs_dir, project) as context:
         outcomes, unexpected = check(context, build_suite(spec), frame, _INDEX)
         quarantined = _quarantined(examples, bad_records, unexpected)
@@ -70,20 +76,33 @@ def validate_examples(
     )
 
 
-def _frame(rows: Sequence[FeatureRow], examples: Sequence[Example], bad_records: Sequence[BadRecord]) -> pd.DataFrame:
+def _frame(
+    examples: Sequence[Example], bad_records: Sequence[BadRecord], spec: ValidationSpec, counter: TokenCounter | None
+) -> pd.DataFrame:
     """The frame of examples, followed by a row of nulls for every unreadable record."""
+    import numpy as np
     import pandas as pd
 
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] + [None] * len(bad_records) for name in COLUMNS}
+    limits, earlier = DEFAULT_LIMITS.model_copy(update={"seconds": spec.seconds}), Repeats()
+    columns: dict[str, Any] = {name: array("d") if name in _NUMBERS else [] for name in COLUMNS}
+    for start in range(0, len(examples), _CHUNK):
+        chunk = examples[start : start + _CHUNK]
+        rows = feature_rows(chunk, execute=spec.execute, limits=limits, count_tokens=counter, earlier=earlier)
+        for name, cells in columns.items():
+            cells.extend(_ABSENT if name in _NUMBERS and row[name] is None else row[name] for row in rows)
+    for name, cells in columns.items():
+        cells.extend([_ABSENT if name in _NUMBERS else None] * len(bad_records))
     everything = (*examples, *bad_records)
     columns |= {
-        "record": list(range(len(everything))),
+        "record": range(len(everything)),
         "id": [item.id for item in everything],
         "row": [item.row for item in everything],
-        "readable": ["yes"] * len(rows) + [None] * len(bad_records),
+        "readable": ["yes"] * len(examples) + [None] * len(bad_records),
     }
     kinds = dict.fromkeys(_NUMBERS, "float64") | {"record": "int64", "row": "int64"}
-    return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "object")) for name, cells in columns.items()})
+    return pd.DataFrame(
+        {name: np.asarray(columns.pop(name), dtype=kinds.get(name, "object")) for name in list(columns)}, copy=False
+    )
 
 
 def _counts(rows: int, quarantined: int) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 Everything slow (parsing, building databases, executing gold) happens here, once and grouped, so that expectations are
 plain column checks. Equal rows are counted from the first that is sound: the order of the sources is their trust.
+Examples come in chunks, so that the features of few rows are held at once; what is judged across rows is remembered
+from chunk to chunk.
 
 Limits: gold runs in this process under the executor's guard, on its database file (opened read-only) or on the rows
 that its own `setup` gives; a schema without rows still proves that its tables and columns exist. Dialects other than
@@ -15,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 from infra.errors import UserError
-from tasks.data.dedupe import question_key
+from tasks.data.dedupe import digest, question_key
 from tasks.data.example import Example
 from tasks.data.likeness import sql_spelling
 from tasks.data.plain_ddl import is_plain_ddl
@@ -33,7 +35,6 @@ DEFAULT_LIMITS = Limits(seconds=2.0)
 class FeatureRow(TypedDict):
     """One row of the frame. None means that the question does not arise: there is no text, or nothing to run."""
 
-    record: int  # position of the example, from 0: the index by which expectations name it
     id: str
     question_chars: int | None
     schema_chars: int | None
@@ -61,19 +62,41 @@ COLUMNS: tuple[str, ...] = tuple(FeatureRow.__annotations__)
 TokenCounter = Callable[[Sequence[str]], list[int]]
 
 
+class Repeats:
+    """What earlier examples were called, asked and answered: 16 bytes each for a question and its answer."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._answers: dict[bytes, bytes] = {}
+
+    def mark(self, rows: Sequence[FeatureRow], examples: Sequence[Example]) -> None:
+        """Fill in `repeated_id` and `repeats` of the rows that follow those marked before."""
+        for row, example in zip(rows, examples, strict=True):
+            row["repeated_id"] = example.id in self._ids
+            self._ids.add(example.id)
+            key = question_key(example)
+            if not key[0] or not row["parses"] or row["runs_ok"] is False:
+                continue  # a row that asks nothing or is unsound contradicts nobody
+            answer = digest((sql_spelling(example.sql),))
+            known = self._answers.setdefault(digest(key), answer)
+            if known is not answer:
+                row["repeats"] = "same" if known == answer else "conflict"
+
+
 def feature_rows(
     examples: Sequence[Example],
     *,
     execute: bool = True,
     limits: Limits = DEFAULT_LIMITS,
     count_tokens: TokenCounter | None = None,
+    earlier: Repeats | None = None,
 ) -> list[FeatureRow]:
-    """The features of `examples`, in their order.
+    """The features of `examples`, in their order; `earlier` remembers the chunks before this one, and takes it in.
 
     With `execute` each (schema, setup) is built once and every gold query of it runs there; without it `runs` stays
     None and a schema is only read. Never raises on bad data.
     """
-    rows = [_static(record, example) for record, example in enumerate(examples)]
+    rows = [_static(example) for example in examples]
     databases: dict[tuple[str, str, str, str], list[int]] = {}
     for record, example in enumerate(examples):
         place = (example.database, example.schema, example.setup, example.dialect)
@@ -90,15 +113,14 @@ def feature_rows(
         finally:
             if connection is not None:
                 connection.close()
-    _mark_repeats(rows, examples)
+    (earlier or Repeats()).mark(rows, examples)
     if count_tokens is not None:
         _count(rows, examples, count_tokens)
     return rows
 
 
-def _static(record: int, example: Example) -> FeatureRow:
+def _static(example: Example) -> FeatureRow:
     return {
-        "record": record,
         "id": example.id,
         "question_chars": len(example.question.strip()) or None,
         "schema_chars": len(example.schema.strip()) or None,
@@ -214,18 +236,3 @@ def _columns(parse_status: str, statement: str | None, outcome: Execution | None
         "runs_ok": outcome.status == "ok" if outcome else None,
         "result_rows": len(outcome.rows) if outcome and outcome.status == "ok" else None,
     }
-
-
-def _mark_repeats(rows: list[FeatureRow], examples: Sequence[Example]) -> None:
-    ids: set[str] = set()
-    first: dict[tuple[str, str], Example] = {}
-    for row, example in zip(rows, examples, strict=True):
-        row["repeated_id"] = example.id in ids
-        ids.add(example.id)
-        key = question_key(example)
-        if not key[0] or not row["parses"] or row["runs_ok"] is False:
-            continue  # a row that asks nothing or is unsound contradicts nobody
-        known = first.setdefault(key, example)
-        if known is not example:
-            same = sql_spelling(known.sql) == sql_spelling(example.sql)
-            row["repeats"] = "same" if same else "conflict"

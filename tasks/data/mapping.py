@@ -19,7 +19,7 @@ from typing import Any
 
 from tasks.data.containers import Record
 from tasks.data.dedupe import schema_key
-from tasks.data.example import DIFFICULTIES, Difficulty, Example
+from tasks.data.example import DIFFICULTIES, Difficulty, Example, shared
 from tasks.data.row_source import DIALECTS, KNOWN, RowSource
 from tasks.data.scripts import schema_and_setup
 from tasks.data.serialized import ddl_of_serialized
@@ -83,19 +83,19 @@ class RowReader:
         schema, setup = found["schema"], found["setup"]
         if not setup:
             schema, setup = _divide(schema)
-        dialect = found["dialect"].lower() or self.source.dialect
+        dialect = shared(found["dialect"].lower()) or self.source.dialect
         return Example(
             id=self._id(values, record.row),
-            db_id=found["db_id"] or f"schema-{schema_key(schema)}",
+            db_id=shared(found["db_id"] or f"schema-{schema_key(schema)}"),
             question=found["question"],
-            schema=schema,
+            schema=shared(schema),
             sql=found["sql"],
-            evidence=found["evidence"],
-            setup=setup,
+            evidence=shared(found["evidence"]),
+            setup=shared(setup),
             dialect=dialect,
             source=self.source.name or self.stem,
             difficulty=self.source.difficulty or _difficulty(found["difficulty"], found["sql"], dialect),
-            domain=found["domain"] or self.source.domain,
+            domain=shared(found["domain"]) or self.source.domain,
             tags=self._tags(values, found["split"]),
             file=self.told,
             row=record.row,
@@ -227,7 +227,7 @@ def _schema_of(database: Path) -> str:
 
 def _difficulty(given: str, sql: str, dialect: str) -> str:
     if given in DIFFICULTIES:
-        return given
+        return shared(given)
     # Structure alone decides, and statements of one skeleton share it: most rows need no parser.
     return _level(skeleton(sql), dialect) or _level(sql, dialect)
 

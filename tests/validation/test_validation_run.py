@@ -279,6 +279,22 @@ def test_shares_of_duplicates_and_conflicts_are_limited():
     assert [o.reason for o in result.expectations if o.scope == "batch" and not o.success] == ["conflict_share"]
 
 
+def test_features_in_chunks_are_judged_as_one_batch(monkeypatch):
+    examples = [
+        good(1), good(2), good(3), good(1, id="again", row=4), good(2, row=5),
+        good(3, id="other", row=6, sql="SELECT id FROM pupils"), good(7, sql="SELECT nme FROM pupils"),
+    ]  # fmt: skip
+    spec = ValidationSpec(max_quarantined_share=1, max_duplicate_share=0.2, max_conflict_share=0.1)
+    whole = validate_examples(examples, [], spec)
+    monkeypatch.setattr(run, "_CHUNK", 2)
+    assert validate_examples(examples, [], spec) == whole
+    assert [(bad.id, bad.reasons) for bad in whole.quarantined] == [
+        ("g2", ("duplicate_id",)), ("other", ("conflicting_sql",)), ("g7", ("unknown_table_or_column",)),
+    ]  # fmt: skip
+    broken = {o.reason for o in whole.expectations if o.scope == "batch" and not o.success}
+    assert broken == {"duplicate_share", "conflict_share"}
+
+
 def test_the_command_names_every_planted_defect_and_keeps_the_original_rows(planted_file, tmp_path):
     from typer.testing import CliRunner
 

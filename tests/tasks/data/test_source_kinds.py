@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from infra.errors import UserError
 from tasks.data.containers import read_records
+from tasks.data.dataset import read_examples, write_examples
 from tasks.data.example import Example
 from tasks.data.frame import feature_rows
 from tasks.data.hub import HubSource, read_hub
@@ -285,6 +286,16 @@ def test_memory_does_not_grow_with_a_query_or_a_dataset(tmp_path, kind):
     finally:
         tracemalloc.stop()
     assert peak < 8_000_000  # of 20 MB
+
+
+def test_rows_of_one_database_hold_its_texts_once(tmp_path):
+    row = ROW | {"setup": "INSERT INTO pupils VALUES (1);", "domain": "school", "dialect": "SQLite"}
+    write(tmp_path / "rows.jsonl", *(row | {"question": f"Who is number {n}?"} for n in range(3)))
+    read = list(read_file(FileSource(path=str(tmp_path / "rows.jsonl"))))
+    write_examples(tmp_path / "examples.jsonl", read)
+    for first, *others in (read, read_examples(tmp_path / "examples.jsonl")):
+        for name in ("schema", "setup", "domain", "dialect", "db_id"):
+            assert all(getattr(other, name) is getattr(first, name) for other in others)
 
 
 def test_json_lists_are_read_across_blocks(tmp_path, monkeypatch):
