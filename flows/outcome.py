@@ -123,8 +123,9 @@ def _told(document: dict[str, Any]) -> dict[str, Any]:
         accuracy = document["metrics"]["execution_accuracy"]
         base = (document.get("base_metrics") or {}).get("execution_accuracy")
         champion = (document.get("champion_metrics") or {}).get("execution_accuracy")
-        lines += [f"- execution accuracy: challenger {accuracy:.3f}"]
-        lines += [f"- base {base:.3f}"] if base is not None else []
-        lines += [f"- champion (version {document['champion']}) {champion:.3f}"] if champion is not None else []
+        told = f"- execution accuracy: challenger {accuracy:.3f}"
+        told += f", base {base:.3f}" if base is not None else ""
+        told += f", champion (version {document['champion']}) {champion:.3f}" if champion is not None else ""
+        lines += [told]
     lines += [f"- {gate['status']}: {gate['id']} - {gate['evidence']}" for gate in document["gates"] or []]
     return document | {"summary": "\n".join(lines)}

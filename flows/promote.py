@@ -122,8 +122,14 @@ def reach_verdict(night: Night, release: Release) -> Verdict:
     )
     create_table_artifact(
         [
-            {"gate": g.id, "status": g.status, "value": g.value, "threshold": g.threshold, "evidence": g.evidence}
-            for g in verdict.gates
+            {
+                "gate": gate.id,
+                "status": gate.status,
+                "value": None if gate.value is None else round(gate.value, 4),
+                "asked": gate.threshold,
+                "evidence": gate.evidence,
+            }
+            for gate in verdict.gates
         ],
         key="gates",
         description=f"{release.name} version {release.version}: {verdict.status}",
