@@ -42,7 +42,7 @@ def progress_bars(enabled: bool = True) -> Iterator[None]:
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bars:
         lines: dict[str, TaskID] = {}
 
         def show(event: Event) -> None:

@@ -22,7 +22,7 @@ from tasks.training.curriculum import keep_stage
 from tasks.training.following import wait_for_stage
 from tasks.training.job import StageJob, read_result
 
-ARTIFACT_SECONDS = 3.0
+ARTIFACT_SECONDS = 10.0  # each showing costs this process and the server work that the training waits for
 
 log = logging.getLogger(__name__)
 
