@@ -89,7 +89,7 @@ def run_stages(
     `check` is called while a stage trains and ends the training by raising.
     """
     missing = len(finished) < len(job.stages)
-    process = ModelProcess("tasks.training.session", work / JOB) if missing else None
+    process = ModelProcess("tasks.training.session", work / JOB, job.training.processes) if missing else None
     results = []
     try:
         for number, stage in enumerate(job.stages, start=1):

@@ -183,7 +183,7 @@ def train_stages(trial: Trial, job: TrainingJob, work: Path, check: Callable[[],
         raise NightshiftError(ended.why)
     if all(read_result(folder) is not None for folder in folders):
         return [result for folder in folders if (result := read_result(folder))]
-    process = ModelProcess("tasks.training.session", work / JOB)
+    process = ModelProcess("tasks.training.session", work / JOB, job.training.processes)
     try:
         for stage in job.stages:
             wait_for_stage(stage, process, work, f"{trial.name}: {stage.spec.name}", check)

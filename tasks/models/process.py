@@ -18,12 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from infra.errors import NightshiftError
 from infra.settings import PROCESS_ENVIRONMENT
 
 FAILURE = "nightshift-error: "
 ASKED_TO_END = (-signal.SIGINT, -signal.SIGTERM)  # exit codes of a child that somebody ended on purpose
 POLL_SECONDS = 0.25
+PARENT = "NIGHTSHIFT_PARENT"  # the process that waits for this one; a launcher may stand between them
+_LAUNCHER_ENDED = "SignalException"  # what torchrun raises when it is asked to end
 
 
 class Interrupted(NightshiftError):
@@ -31,15 +35,21 @@ class Interrupted(NightshiftError):
 
 
 class ModelProcess:
-    """Runs `python -m MODULE JOB`; `wait` polls until it ends or a condition holds."""
+    """Runs `python -m MODULE JOB`; `wait` polls until it ends or a condition holds.
 
-    def __init__(self, module: str, job: Path) -> None:
+    Several `processes` are started and ended together by torchrun, which tells each its place (torch documentation,
+    "torchrun").
+    """
+
+    def __init__(self, module: str, job: Path, processes: int = 1) -> None:
         self.module = module
+        here = ("--standalone", "--local-addr=127.0.0.1")
+        together = ["torch.distributed.run", *here, f"--nproc-per-node={processes}", "-m"]
         # stderr goes to a file: a full pipe would block the child, and its end explains a failure.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(job)],
-            env=PROCESS_ENVIRONMENT | dict(os.environ),
+            [sys.executable, "-m", *(together if processes > 1 else []), module, str(job)],
+            env=PROCESS_ENVIRONMENT | dict(os.environ) | {PARENT: str(os.getpid())},
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
         )
@@ -55,7 +65,8 @@ class ModelProcess:
                 if code in ASKED_TO_END:
                     raise Interrupted(f"{self.module} was ended by {signal.Signals(-code).name}")
                 if code != 0:
-                    raise NightshiftError(self._reason(code))
+                    reason = self._reason(code)
+                    raise Interrupted(reason) if _LAUNCHER_ENDED in reason else NightshiftError(reason)
                 return
             tick()
             time.sleep(POLL_SECONDS)
@@ -85,11 +96,11 @@ class ModelProcess:
 
 
 def end_with_parent() -> None:
-    """In a child: end when the parent is gone, so that a killed night leaves nothing running."""
-    parent = os.getppid()
+    """In a child: end when the parent is gone, or who waits behind it: a killed night leaves nothing running."""
+    parent, waiting = os.getppid(), int(os.environ.get(PARENT) or os.getppid())
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and psutil.pid_exists(waiting):
             time.sleep(0.5)
         os._exit(3)
 

@@ -18,6 +18,7 @@ from typing import Any
 from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
+from tasks.training import ranks
 from tasks.training.engine import Engine, Method, Run, Trained
 from tasks.training.fitting import fit_batch, release_memory, take_less
 from tasks.training.job import ADAPTER, ENDED, PROGRESS, STAGE_MARKER, StageJob, StageResult, TrainingJob, read_result
@@ -33,7 +34,8 @@ def run_session(job: TrainingJob, work: Path) -> None:
     from transformers import set_seed
 
     engine = Engine(job, work, training_precision(job))
-    torch.set_num_threads(max(1, os.cpu_count() or 1))
+    ranks.begin(job.training.processes, cpu=probe_device().kind == "cpu")
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.count()))
     live: dict[Path, Any] = {}  # the policy in memory, by the folder it was written to
     for stage in job.stages:
         folder = work / stage.folder
@@ -48,10 +50,13 @@ def run_session(job: TrainingJob, work: Path) -> None:
             try:
                 _train_stage(engine, method, stage, model, started)
             except RuntimeError as error:
+                if ranks.count() > 1:
+                    raise  # the others wait within their step: the launcher ends them
                 take_less(engine, stage, error)
                 live, model = {}, None  # what broke off holds half a step: all is loaded anew
             if model is None:
                 release_memory()
+        ranks.wait_for_all()  # the first process has written the stage
         if stage.spec.yields == "policy":
             live = {folder / ADAPTER: model}
 
@@ -108,6 +113,8 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
     trained = method.train(run)
     check_adapter(model)
     _check_learning(trained, weights_digest(model) != untrained, stage.spec.name)
+    if not ranks.is_first():
+        return
     # The adapter is written beside its final place and renamed: the folder is either absent or whole.
     making = folder / f"{ADAPTER}.tmp"
     shutil.rmtree(making, ignore_errors=True)
@@ -168,10 +175,11 @@ def _lock(work: Path) -> Any:
 
 
 def run(path: Path) -> None:
-    """Run the job file `path` inside its folder, alone."""
-    lock = _lock(path.parent)
+    """Run the job file `path` inside its folder, alone; of several processes the first one holds the lock."""
+    lock = _lock(path.parent) if ranks.is_first() else None
     run_session(TrainingJob.model_validate_json(path.read_text()), path.parent)
-    lock.close()
+    if lock is not None:
+        lock.close()
 
 
 if __name__ == "__main__":

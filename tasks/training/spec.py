@@ -17,6 +17,7 @@ from tasks.training.specs.stage import Spec
 AnyStage = SftStage | PromptTuningStage | Seq2SeqStage | RewardStage | DpoStage | GrpoStage
 METHODS = ("sft", "prompt_tuning", "seq2seq", "reward", "dpo", "grpo")
 RELEASE = "release:"  # how `start_from` names a version of a release
+_PARALLEL = ("sft", "seq2seq")  # methods that several processes can train together
 _EXECUTES = ("reward", "dpo", "grpo")  # their rows are run, and the reference of what they train is an adapter
 
 
@@ -64,6 +65,11 @@ class TrainingSpec(Spec):
         ge=1,
         description="rows per forward pass, fewer where memory is short; they add up to the global batch",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        description="trainer processes on one machine, one a GPU (data parallel); they share the global batch",
+    )
     share_prefix: int = Field(
         4,
         ge=1,
@@ -99,11 +105,16 @@ class TrainingSpec(Spec):
                 "a prompt_tuning stage trains a soft prompt alone: no stages of other methods, tune: full or quantize"
             )
         for stage in self.stages:
-            together = self.sequences_at_once(stage) * self.share_of(stage)
+            together = self.sequences_at_once(stage) * self.share_of(stage) * self.processes
             if stage.global_batch % together:
                 raise ValueError(
                     f"stage {stage.name}: global_batch {stage.global_batch} is no multiple of "
-                    f"per_device_batch {together} (sequences of share_prefix={self.share_of(stage)})"
+                    f"per_device_batch {together // self.processes} (sequences of share_prefix={self.share_of(stage)})"
+                    + (f" in each of {self.processes} processes" if self.processes > 1 else "")
+                )
+            if self.processes > 1 and stage.method not in _PARALLEL:
+                raise ValueError(
+                    f"stage {stage.name}: {stage.method} trains in one process; processes is for {', '.join(_PARALLEL)}"
                 )
         return self
 
@@ -123,12 +134,16 @@ class TrainingSpec(Spec):
 
     def sequences_at_once(self, stage: AnyStage) -> int:
         """Sequences per forward pass: the per-device batch in sequences of `share_of` rows, at least one."""
-        return max(1, min(self.per_device_batch, stage.global_batch) // self.share_of(stage))
+        return max(1, min(self.per_device_batch, stage.global_batch // self.processes) // self.share_of(stage))
+
+    def accumulated(self, stage: AnyStage) -> int:
+        """Forward passes of each process per optimiser step."""
+        return stage.global_batch // (self.sequences_at_once(stage) * self.share_of(stage) * self.processes)
 
     def smaller(self, stage: AnyStage) -> TrainingSpec | None:
         """The same with the next smaller batch that divides the global batch of `stage`; None when it is the least."""
         share = self.share_of(stage)
         for sequences in range(self.sequences_at_once(stage) - 1, 0, -1):
-            if stage.global_batch % (sequences * share) == 0:
+            if stage.global_batch % (sequences * share * self.processes) == 0:
                 return self.model_copy(update={"per_device_batch": sequences * share})
         return None

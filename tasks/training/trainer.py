@@ -12,19 +12,20 @@ from tasks.models.loading import require_bitsandbytes
 from tasks.models.precision import probe_device
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.engine import Run, Trained
+from tasks.training.ranks import is_first, summed, wait_for_all
 from tasks.training.specs.stage import StageSpec
 
 
 def arguments(run: Run) -> dict[str, Any]:
     """Arguments that transformers' TrainingArguments and TRL's configurations share, for one stage."""
     spec, training, precision = run.stage.spec, run.engine.training, run.engine.precision
-    per_device, share = training.sequences_at_once(spec), training.share_of(spec)
+    per_device = training.sequences_at_once(spec)
     chosen = {"optim": spec.optimizer} if spec.optimizer in _BITSANDBYTES else {}
     return chosen | {
         "output_dir": str(run.folder),
         "per_device_train_batch_size": per_device,
         "per_device_eval_batch_size": per_device,
-        "gradient_accumulation_steps": spec.global_batch // (per_device * share),
+        "gradient_accumulation_steps": training.accumulated(spec),
         "learning_rate": spec.learning_rate,
         "num_train_epochs": spec.epochs,
         "max_steps": spec.max_steps or -1,
@@ -120,10 +121,13 @@ def follow(
                 self.begun = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            mark_complete(folder, state.global_step)
+            wait_for_all()  # each process has written its random state
+            if is_first():
+                mark_complete(folder, state.global_step)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
+            if is_first():
+                progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
 
     return Follow()
 
@@ -136,7 +140,9 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
         from transformers import EarlyStoppingCallback
 
         trainer.add_callback(EarlyStoppingCallback(run.stage.spec.patience, run.stage.spec.min_delta))
-    read = _count_tokens(trainer, run)
+    counted = _count_tokens(trainer, run)
+    # Batches of like length are drawn from torch's own random numbers, which must be the same in every process.
+    trainer.accelerator.rng_types = ["torch"]
     checkpoint, started = last_checkpoint(run.folder), time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - started
@@ -146,6 +152,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
+    read = summed(counted)
     if read["slots"]:
         metrics["tokens_per_second"] = round(read["tokens"] / seconds, 1)
         metrics["padding_share"] = round(1 - read["tokens"] / read["slots"], 4)
