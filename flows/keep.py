@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,7 @@ from infra.stack import FOLDER, Ports, Service, plan_stack
 LOOK_SECONDS = 2.0
 SHORT_LIFE = 30.0  # seconds; whoever dies sooner waits twice as long for its next start
 LONGEST_WAIT = 60.0
+AFTERMATH = 60.0  # seconds for which a run that has ended is remembered, in case its worker ends as well
 
 log = logging.getLogger("nightshift.keep")
 
@@ -41,6 +43,14 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
     return dict(environ) | {"NIGHTSHIFT_HOME": str(settings.root)}
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A flow run's process, and when it was last there."""
+
+    process: psutil.Process
+    at: float
+
+
 class Keeper:
     """Starts services again that are noted and dead; `waits` are seconds before the next start of one.
 
@@ -51,7 +61,7 @@ class Keeper:
         self.folder, self.services, self.crashed = folder, services, crashed
         self.waits: dict[str, float] = {}
         self.found_dead: dict[str, float] = {}
-        self.runs: dict[str, dict[str, psutil.Process]] = {}  # of each worker that lives
+        self.runs: dict[str, dict[str, Seen]] = {}  # of each worker that lives, those that ended a moment ago too
         self.orphans: dict[str, psutil.Process] = {}  # of workers that have died
 
     def look(self, now: float) -> list[str]:
@@ -64,9 +74,9 @@ class Keeper:
                 if running is None:
                     continue
                 if (process := running.process) is not None:
-                    self.runs[service.name] = runs_of(process)
+                    self._see_runs(service.name, process, now)
                     continue
-                self.orphans |= self.runs.pop(service.name, {})
+                self.orphans |= {run: seen.process for run, seen in self.runs.pop(service.name, {}).items()}
                 died = self.found_dead.setdefault(service.name, now)
                 short = died - running.started < SHORT_LIFE
                 wait = min(LONGEST_WAIT, 2 * self.waits.get(service.name, 0.0) or LOOK_SECONDS) if short else 0.0
@@ -79,9 +89,15 @@ class Keeper:
                 log.warning("%s had died (process %d) and was started again", service.name, running.pid)
                 started.append(service.name)
         for run in [run for run, process in self.orphans.items() if _ended(process)]:
-            if self.crashed(run):
+            again = any(run in runs for runs in self.runs.values())  # another worker has it now
+            if again or self.crashed(run):
                 del self.orphans[run]
         return started
+
+    def _see_runs(self, worker: str, process: psutil.Process, now: float) -> None:
+        """Note what a worker runs. One that is asked to end takes its runs along and lives on for a moment."""
+        known = {run: seen for run, seen in self.runs.get(worker, {}).items() if now - seen.at < AFTERMATH}
+        self.runs[worker] = known | {run: Seen(child, now) for run, child in runs_of(process).items()}
 
 
 def runs_of(worker: psutil.Process) -> dict[str, psutil.Process]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.keep import LOOK_SECONDS, Keeper
+from flows.keep import LOOK_SECONDS, Keeper, Seen
 from infra import processes
 from infra.stack import Service
 
@@ -91,27 +91,34 @@ def test_what_a_dead_server_left_in_its_group_ends_and_runs_of_a_dead_worker_go_
 
 WORKER = """
 import os, subprocess, sys, time
-environment = dict(os.environ, PREFECT__FLOW_RUN_ID='run-1')
+environment = dict(os.environ, PREFECT__FLOW_RUN_ID=f'run-{os.getpid()}')
 c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True, env=environment)
 print(c.pid, flush=True)
 time.sleep(600)
 """
 
 
-def test_runs_of_a_dead_worker_are_watched_and_their_end_is_told(folder: Path) -> None:
+@pytest.fixture
+def worker(folder: Path) -> tuple[Service, processes.Running, psutil.Process]:
+    """A worker that runs, and the process of its run."""
     worker = service("worker-one", (sys.executable, "-c", WORKER))
     running = processes.start(folder, worker.name, worker.command, worker.environment, folder.parent)
     deadline = time.monotonic() + 60
     while not (told := Path(running.log).read_text().split()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    run, heard, answers = psutil.Process(int(told[0])), [], iter([False, True])
+    return worker, running, psutil.Process(int(told[0]))
+
+
+def test_runs_of_a_dead_worker_are_watched_and_their_end_is_told(folder: Path, worker) -> None:
+    service, running, run = worker
+    heard, answers = [], iter([False, True])
 
     def crashed(id: str) -> bool:
         heard.append(id)
         return next(answers)
 
-    keeper, now = Keeper(folder, [worker], crashed), time.time()
+    keeper, now = Keeper(folder, [service], crashed), time.time()
     keeper.look(now)
     kill(folder, "worker-one")
     assert keeper.look(now + 3600) == ["worker-one"]
@@ -120,7 +127,25 @@ def test_runs_of_a_dead_worker_are_watched_and_their_end_is_told(folder: Path) -
     psutil.wait_procs([run], timeout=30)
     for _ in range(3):  # the server is away at first; told once it is told no more
         keeper.look(now + 3600)
-    assert heard == ["run-1", "run-1"]
+    assert heard == [f"run-{running.pid}"] * 2
+
+
+def test_a_run_that_its_worker_took_along_is_told_unless_it_runs_again(folder: Path, worker) -> None:
+    service, running, run = worker
+    heard: list[str] = []
+    keeper, now = Keeper(folder, [service], lambda id: heard.append(id) or True), time.time()
+    keeper.look(now)
+    run.kill()
+    psutil.wait_procs([run], timeout=30)
+    keeper.look(now + 2)  # the worker still lives, without its run
+    assert heard == []
+    kill(folder, "worker-one")
+    again = {f"run-{running.pid}": Seen(psutil.Process(), now)}
+    elsewhere = Keeper(folder, [service], nobody)
+    elsewhere.runs = {"worker-one": dict(keeper.runs["worker-one"]), "worker-two": again}
+    elsewhere.look(now + 4)
+    keeper.look(now + 4)
+    assert heard == [f"run-{running.pid}"]
 
 
 def test_a_run_that_ended_by_itself_is_not_marked(monkeypatch: pytest.MonkeyPatch) -> None:
