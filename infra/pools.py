@@ -27,6 +27,8 @@ USER = 10001
 # A run that is told to end goes back on the schedule, from where it continues with its finished stages; Prefect's
 # Kubernetes worker sets this by itself.
 RESCHEDULE = {"PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule"}
+# Every run says so often, in seconds, that it lives; infra/automations.yaml takes one for dead that did not for 300.
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ def job_template(default: dict[str, Any], gpu: GpuClass, options: PoolOptions) -
     """The template of `gpu`'s pool: `default`, Prefect's own for the type, with the accelerator fixed in it."""
     template = copy.deepcopy(default)
     properties = template["variables"]["properties"]
+    properties["env"]["default"] = dict(HEARTBEAT)
     if options.type == "docker":
         _docker(template["job_configuration"], properties, gpu, options)
     elif options.type == "kubernetes":
@@ -63,7 +66,7 @@ def job_template(default: dict[str, Any], gpu: GpuClass, options: PoolOptions) -
 
 def _docker(job: dict[str, Any], properties: dict[str, Any], gpu: GpuClass, options: PoolOptions) -> None:
     properties["image"]["default"] = options.image
-    properties["env"]["default"] = dict(RESCHEDULE)
+    properties["env"]["default"] |= RESCHEDULE
     properties["auto_remove"]["default"] = True
     # A privileged container sees every device of its host, so this is no choice either.
     job["privileged"] = False

@@ -32,8 +32,6 @@ PATIENT = {
     # A server whose database is away answers 500; its clients ask again, for two minutes in all.
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     "PREFECT_CLIENT_MAX_RETRIES": "6",
-    # Seconds; a run that gave no sign for 300 is taken for dead (infra/automations.yaml).
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
 

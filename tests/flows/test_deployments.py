@@ -102,6 +102,7 @@ def check_job(manifest: dict[str, Any], pool: str, platform: Platform) -> None:
     assert manifest["spec"]["activeDeadlineSeconds"] == 12 * 3600
     environment = {item["name"]: item.get("value") for item in container["env"]}
     assert environment["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "reschedule"
+    assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"  # without, a run that is gone is never found out
 
 
 @pytest.mark.parametrize("platform", get_args(Platform))
@@ -152,10 +153,12 @@ def test_docker_pools_start_a_container_with_its_gpu_or_none(pool: str) -> None:
         )
 
 
-def test_process_pools_are_prefects_own() -> None:
+def test_process_pools_are_prefects_own_with_runs_that_say_that_they_live() -> None:
+    own = default_template("process")
+    own["variables"]["properties"]["env"]["default"] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     # Hiding the GPU from `cpu` would train a night of one process, whose steps run there, on the CPU unasked.
     for pool in POOLS:
-        assert template(pool, options("process")) == default_template("process")
+        assert template(pool, options("process")) == own
         assert "CUDA_VISIBLE_DEVICES" not in render(pool, options("process")).env
 
 
