@@ -72,20 +72,23 @@ def feedback_accounts(night: Night) -> dict[str, Any]:
 def validate_sources(night: Night) -> ValidationResult:
     """Read every source and check every row with Great Expectations; Data Docs and quarantine go into the store."""
     emit("prepare", "reading sources")
-    examples, bad = read_sources(night.recipe.data.sources)
-    emit("prepare", f"validating {len(examples) + len(bad):,} rows")
+    read = read_sources(night.recipe.data.sources)
+    for left in read.undrawn:
+        emit("prepare", left.told())
+    emit("prepare", f"validating {len(read.examples) + len(read.bad):,} rows")
     place = night.work / "validation"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     shutil.rmtree(_project(night), ignore_errors=True)
     _project(night).mkdir(parents=True)
     result = validate_examples(
-        examples,
-        bad,
+        read.examples,
+        read.bad,
         night.recipe.validation,
         place / "docs",
         count_tokens=_tokenizer(night),
         project=_project(night),
+        undrawn=read.undrawn,
     )
     write_quarantine(place / "quarantine.jsonl", result.quarantined)
     (place / "validation.json").write_text(json.dumps(_told(night, result), indent=1))
@@ -190,7 +193,7 @@ def _store_dataset(night: Night, divided: Divided, checked: ValidationResult) ->
         "validation": keep_databases(night.store, shown["validation"]),
         "test": keep_databases(night.store, divided.splits["test"]),
     }
-    accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons)
+    accounting = divided.accounting(checked.rows, len(checked.quarantined), checked.reasons, checked.undrawn)
     manifest = write_dataset(folder, splits, divided.assignment, accounting, divided.dropped, divided.mixed)
     ref = Ref(kind="dataset", fingerprint=manifest.fingerprint, key=f"datasets/{manifest.fingerprint}")
     if not night.store.has_tree(ref.key):

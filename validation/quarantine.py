@@ -11,6 +11,7 @@ from tasks.data.mapping import BadRecord
 from validation.result import ValidationResult
 
 _CELL = 80
+_LINE = 200
 
 
 def write_quarantine(path: Path, quarantined: Sequence[BadRecord]) -> None:
@@ -23,6 +24,7 @@ def write_quarantine(path: Path, quarantined: Sequence[BadRecord]) -> None:
 def quarantine_table(result: ValidationResult) -> str:
     """A validation in Markdown: the count, broken expectations of the batch, and a table of reasons with an example."""
     lines = [f"**{len(result.kept):,} of {result.rows:,} rows kept, {len(result.quarantined):,} quarantined.**", ""]
+    lines += [line for left in result.undrawn for line in (_cell(left.told(), _LINE), "")]
     broken = [outcome.reason for outcome in result.expectations if outcome.scope == "batch" and not outcome.success]
     if broken:
         lines += [f"The data contract is broken: {', '.join(broken)}.", ""]
@@ -35,10 +37,10 @@ def quarantine_table(result: ValidationResult) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, most: int = _CELL) -> str:
     """`text` on one line, short, and without what Markdown or HTML would act upon."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    short = line if len(line) <= _CELL else line[: _CELL - 1] + "…"
+    short = line if len(line) <= most else line[: most - 1] + "…"
     for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'")):
         short = short.replace(sign, harmless)
     return short

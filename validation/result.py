@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data.example import Example
+from tasks.data.held import Undrawn
 from tasks.data.mapping import BadRecord
 
 SCHEMA_VERSION = 1
@@ -34,6 +35,7 @@ class Outcome:
 class ValidationResult:
     """What a validation found: rows = kept + quarantined; `reasons` counts a row under each of its reasons.
 
+    `undrawn` rows came before all that: they were read, and left out because their source has more than its `max_rows`.
     `success`: every expectation of the batch holds and the quarantined share is within the limit.
     """
 
@@ -44,6 +46,7 @@ class ValidationResult:
     reasons: dict[str, int]
     expectations: list[Outcome]
     docs: str | None
+    undrawn: tuple[Undrawn, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The `validate` document of the command line."""
@@ -53,6 +56,7 @@ class ValidationResult:
             "rows": self.rows,
             "kept": len(self.kept),
             "quarantined": len(self.quarantined),
+            "undrawn": sum(left.rows for left in self.undrawn),
             "reasons": dict(self.reasons),
             "quarantine": [
                 {"file": bad.file, "row": bad.row, "id": bad.id, "reasons": list(bad.reasons)}

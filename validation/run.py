@@ -24,6 +24,7 @@ from infra.errors import NightshiftError
 from tasks.data.containers import excerpt
 from tasks.data.example import Example
 from tasks.data.frame import COLUMNS, DEFAULT_LIMITS, Repeats, TokenCounter, feature_rows
+from tasks.data.held import Undrawn
 from tasks.data.mapping import BadRecord
 from validation.gx import check, open_project
 from validation.originals import original_rows
@@ -50,12 +51,13 @@ def validate_examples(
     *,
     count_tokens: TokenCounter | None = None,
     project: Path | None = None,
+    undrawn: Sequence[Undrawn] = (),
 ) -> ValidationResult:
     """Check every row; with `docs_dir`, Data Docs are written there (`index.html`).
 
     `count_tokens` is the model's tokenizer, for limits in tokens; `project` keeps the Great Expectations project for
-    later suites. Rows are accounted for: kept + quarantined = examples + bad_records. Raises NightshiftError when an
-    expectation cannot be evaluated.
+    later suites; `undrawn` says what was left out of the sources before. Rows are accounted for: kept + quarantined =
+    examples + bad_records. Raises NightshiftError when an expectation cannot be evaluated.
     """
     if spec.counts_tokens and count_tokens is None:
         raise NightshiftError("question_tokens and schema_tokens need the tokenizer of a model")
@@ -73,6 +75,7 @@ def validate_examples(
         reasons=dict(Counter(reason for bad in quarantined for reason in bad.reasons).most_common()),
         expectations=outcomes,
         docs=str(docs_dir / "index.html") if docs_dir else None,
+        undrawn=tuple(undrawn),
     )
 
 

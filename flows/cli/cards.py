@@ -17,10 +17,10 @@ def read_rows(pattern: str) -> list[Example]:
     from tasks.data.ingest import read_sources
     from tasks.data.sources import FileSource
 
-    rows, bad = read_sources([FileSource(path=pattern)])
-    if bad:
-        raise UserError(f"{bad[0].file} row {bad[0].row}: {', '.join(bad[0].reasons)}; run nightshift validate for all")
-    return rows
+    read = read_sources([FileSource(path=pattern, max_rows=None)])
+    for bad in read.bad:
+        raise UserError(f"{bad.file} row {bad.row}: {', '.join(bad.reasons)}; run nightshift validate for all")
+    return read.examples
 
 
 def show_card(title: str, card: Scorecard) -> None:

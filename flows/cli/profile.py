@@ -22,6 +22,9 @@ def profile(
     model: Annotated[
         str | None, typer.Option(help="Count tokens as this model does: hf:, path:, wheel: reference.")
     ] = None,
+    max_rows: Annotated[
+        int, typer.Option(min=1, help="Rows profiled at most, drawn by a hash of their ids.")
+    ] = 500_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:
     """Show what data hold: sources, databases, SQL, lengths, words, repeats, examples; one page, and JSON.
@@ -41,11 +44,17 @@ def profile(
     from tasks.data.profile_page import render_profile
     from tasks.data.sources import FileSource
 
-    examples, bad = read_sources([FileSource(path=data)])
+    read = read_sources([FileSource(path=data, max_rows=max_rows)])
     name, count = ("words and signs", count_signs) if model is None else (model, counter_of(model))
     with progress_bars(enabled=sys.stderr.isatty()):
         found = profile_examples(
-            data, examples, bad, tokenizer=name, count_tokens=count, progress=lambda n, of: emit("profile", "", n, of)
+            data,
+            read.examples,
+            read.bad,
+            undrawn=read.undrawn,
+            tokenizer=name,
+            count_tokens=count,
+            progress=lambda n, of: emit("profile", "", n, of),
         )
     if out is not None:
         with whole_file(out) as waiting:
@@ -53,4 +62,6 @@ def profile(
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
+        for left in read.undrawn:
+            print(left.told())
         print(f"{found.rows:,} rows of {found.database_count:,} databases, {found.unreadable:,} unreadable: {out}")

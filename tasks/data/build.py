@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from tasks.data.dataset import Accounting
 from tasks.data.dedupe import CONTAMINATIONS, TestRows, drop_contaminated, drop_duplicates
 from tasks.data.example import Example
 from tasks.data.feedback_source import databases_of_feedback, hold_failures, remembered
+from tasks.data.held import Undrawn
 from tasks.data.mixture import Mixed, mix
 from tasks.data.spec import DataSpec, source_shares
 from tasks.data.splits import SPLITS, assign_splits, split_key
@@ -30,11 +32,18 @@ class Divided:
         met = [id for ids in self.contaminated.values() for id in ids]
         return {"duplicate": self.duplicate, "contaminated": met, "unused": self.mixed.unused}
 
-    def accounting(self, rows: int, quarantined: int, reasons: Mapping[str, int]) -> Accounting:
-        """The account of `rows` records, `quarantined` of which never came here."""
+    def accounting(
+        self, rows: int, quarantined: int, reasons: Mapping[str, int], undrawn: Sequence[Undrawn] = ()
+    ) -> Accounting:
+        """The account of `rows` records, `quarantined` of which never came here, and of the `undrawn` ones."""
         gone = {reason: len(ids) for reason, ids in self.dropped.items()}
+        left: Counter[str] = Counter()
+        for source in undrawn:
+            left[source.source] += source.rows
         return Accounting(
-            rows=rows,
+            rows=rows + left.total(),
+            undrawn=left.total(),
+            undrawn_of=dict(left),
             kept=self.mixed.distinct + sum(len(self.splits[split]) for split in SPLITS if split != "train"),
             quarantined=quarantined,
             reasons=dict(reasons),

@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 
 
 class Accounting(BaseModel):
-    """Where every row went: rows = kept + quarantined + duplicate + contaminated + unused."""
+    """Where every row went: rows = kept + quarantined + duplicate + contaminated + unused + undrawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +31,8 @@ class Accounting(BaseModel):
     duplicate: int
     contaminated: int
     unused: int = Field(0, description="training rows that the mixture did not draw")
+    undrawn: int = Field(0, description="rows beyond the max_rows of their source, left out when it was read")
+    undrawn_of: dict[str, int] = Field(default_factory=dict, description="source -> its undrawn rows")
     reasons: dict[str, int] = Field(default_factory=dict, description="quarantine reasons and their counts")
     contaminations: dict[str, int] = Field(
         default_factory=dict, description="what contaminated rows share with test rows, and their counts"
@@ -38,7 +40,7 @@ class Accounting(BaseModel):
 
     def check(self) -> None:
         """Raise when a row is unaccounted for."""
-        told = self.kept + self.quarantined + self.duplicate + self.contaminated + self.unused
+        told = self.kept + self.quarantined + self.duplicate + self.contaminated + self.unused + self.undrawn
         if told != self.rows:
             raise UserError(f"{self.rows} rows came in but {told} are accounted for")
 

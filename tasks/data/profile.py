@@ -15,6 +15,7 @@ from typing import Any
 from infra.errors import UserError
 from tasks.data.dedupe import question_key, schema_key
 from tasks.data.example import Example
+from tasks.data.held import Undrawn
 from tasks.data.likeness import sql_spelling
 from tasks.data.mapping import BadRecord
 from tasks.data.profile_document import COMPLEXITIES, Counts, Profile, Sample
@@ -45,6 +46,7 @@ def profile_examples(
     examples: Sequence[Example],
     bad: Sequence[BadRecord],
     *,
+    undrawn: Sequence[Undrawn] = (),
     tokenizer: str = "words and signs",
     count_tokens: Callable[[Sequence[str]], list[int]] = count_signs,
     progress: Callable[[int, int], None] | None = None,
@@ -75,6 +77,7 @@ def profile_examples(
         data=data,
         rows=len(examples),
         unreadable=len(bad),
+        undrawn=sum(left.rows for left in undrawn),
         unreadable_reasons=_top(reason for record in bad for reason in record.reasons),
         missing={
             name: sum(not getattr(e, name).strip() for e in examples)

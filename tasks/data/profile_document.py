@@ -40,6 +40,7 @@ class Profile(Part):
     data: str = Field(description="what was profiled")
     rows: int = Field(description="readable rows")
     unreadable: int
+    undrawn: int = Field(0, description="rows left out, beyond the most that are profiled")
     unreadable_reasons: Counts
     missing: Counts = Field(description="field -> rows without it")
     sources: Counts

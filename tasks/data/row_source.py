@@ -11,6 +11,9 @@ from sqlglot.dialects.dialect import Dialects
 from tasks.data.example import Difficulty
 from tasks.data.mixture import SourceShare
 
+# About 1.3 GB from reading to splits; whoever has more memory and a use for more rows says so.
+MAX_ROWS = 500_000
+
 # Canonical field -> the names under which known layouts carry it, the surest first.
 KNOWN: dict[str, tuple[str, ...]] = {
     "question": ("question", "sql_prompt"),
@@ -54,6 +57,12 @@ class RowSource(SourceShare):
     dialect: str = Field("sqlite", description="SQL dialect of rows that name none")
     split: Literal["train", "validation", "test"] | None = Field(
         None, description="split of every row; from the row's tags or a hash of its database when not given"
+    )
+    max_rows: int | None = Field(
+        MAX_ROWS,
+        ge=1,
+        description="rows of it that are held at most, which bounds memory: drawn by a hash of their ids while it is "
+        "read, the others counted; null: all",
     )
 
     @field_validator("fields")

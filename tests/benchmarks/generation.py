@@ -43,7 +43,7 @@ class Asked:
 
     def __init__(self, recipe: Recipe, questions: int) -> None:
         self.recipe = recipe
-        examples, _ = read_sources(recipe.data.sources)
+        examples = read_sources(recipe.data.sources).examples
         self.examples = random.Random(5).sample(examples, min(questions, len(examples)))
         folder = resolve_model(recipe.model, load_settings().models_path, say=print).path
         self._tokenizer, self._model = load_tokenizer(folder), load_base(folder)

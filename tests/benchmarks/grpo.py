@@ -56,7 +56,7 @@ STAGES: dict[str, list[dict[str, Any]]] = {
 def run(name: str, work: Path) -> StageResult:
     """Train the stages of `name`; the result of its GRPO stage."""
     recipe = load_recipe(name)
-    splits = divide(read_sources(recipe.data.sources)[0], recipe.data, {}).splits
+    splits = divide(read_sources(recipe.data.sources).examples, recipe.data, {}).splits
     training = type(recipe.training).model_validate(recipe.training.model_dump() | {"stages": STAGES[name]})
     model = resolve_model(recipe.model, load_settings().models_path)
     job = plan_curriculum(

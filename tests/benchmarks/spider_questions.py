@@ -26,7 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     if not (SPIDER / "train_spider.jsonl").is_file():
         parser.error(f"no Spider sample at {SPIDER}; set NIGHTSHIFT_REALDATA to the folder that holds spider/")
-    rows, _ = read_sources([FileSource(path=str(SPIDER / "train_spider.jsonl"), name="spider")])
+    rows = read_sources([FileSource(path=str(SPIDER / "train_spider.jsonl"), name="spider")]).examples
     drawn = sorted(rows, key=lambda e: hashlib.sha256(f"{e.row - 1}|{e.question}".encode()).digest())[: given.count]
     write_examples(given.out, [replace(example, database="") for example in drawn])
     databases = len({example.db_id for example in drawn})

@@ -59,6 +59,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["retrain", "tiny", "--set", "data.sources.0={kind: file, path: missing.jsonl}"], "missing.jsonl"),
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
         (["validate", "missing.jsonl"], "missing.jsonl"),
+        (["validate"], "--recipe"),
         (["score", "--examples", "a.jsonl", "--predictions", "b.jsonl"], "a.jsonl"),
         (["evaluate", "random:llama-tiny", "--data", "missing.jsonl"], "missing.jsonl"),
         (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--predictions", "a.csv"], ".parquet"),
@@ -149,15 +150,24 @@ main.main()
     assert (outcome["outcome"], outcome["reason"]) == ("failed", "this night is already running")
 
 
-def test_validate_reads_a_recipes_source_by_its_field_map(tmp_path: Path) -> None:
+def test_validate_reads_a_recipes_sources_by_their_field_maps(tmp_path: Path) -> None:
     row = {"ask": "How many cars?", "schema": "CREATE TABLE cars (id INTEGER)", "answer": "SELECT count(*) FROM cars"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     tiny = Path(__file__).parents[2] / "flows" / "recipes" / "tiny.yaml"
     content = yaml.safe_load(tiny.read_text())
     content["data"]["sources"] = [
-        {"kind": "file", "path": "rows.jsonl", "fields": {"question": "ask", "sql": "answer"}}
+        {"kind": "file", "path": "rows.jsonl", "fields": {"question": "ask", "sql": "answer"}},
+        {"kind": "query", "name": "log", "url": "sqlite:///log.db", "query": "SELECT * FROM log ORDER BY id"},
     ]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     done = run("validate", "./rows.jsonl", "--recipe", "mine.yaml", "--json", cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["kept"] == 1
+    with closing(sqlite3.connect(tmp_path / "log.db")) as log, log:
+        log.execute("CREATE TABLE log AS SELECT 7 AS id, 'Which cars?' AS question, 'SELECT nme FROM cars' AS sql")
+        log.execute("ALTER TABLE log ADD COLUMN schema DEFAULT 'CREATE TABLE cars (name TEXT)'")
+    done = run("validate", "--recipe", "mine.yaml", "--json", cwd=tmp_path, timeout=240)
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["rows"], told["kept"]) == (2, 1)
+    assert [(bad["file"], bad["id"]) for bad in told["quarantine"]] == [("log", "7")]

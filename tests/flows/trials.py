@@ -26,7 +26,7 @@ def tiny(*overrides: str) -> Recipe:
 
 def dataset_of(recipe: Recipe, store: Store, folder: Path) -> Ref:
     """The recipe's dataset in the store."""
-    examples, _ = read_sources(recipe.data.sources)
+    examples = read_sources(recipe.data.sources).examples
     divided = divide(examples, recipe.data, {})
     accounting = divided.accounting(len(examples), 0, {})
     manifest = write_dataset(folder, divided.splits, divided.assignment, accounting, divided.dropped, divided.mixed)

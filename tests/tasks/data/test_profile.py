@@ -150,8 +150,8 @@ def test_no_rows_still_make_a_page(found: Profile) -> None:
     ],
 )
 def test_real_files_give_a_page(real_data: Path, path: str, rows: int, figures: dict[str, int]) -> None:
-    examples, bad = read_sources([FileSource(path=str(real_data / path))])
-    found = profile_examples(path, examples, bad)
+    read = read_sources([FileSource(path=str(real_data / path))])
+    found = profile_examples(path, read.examples, read.bad)
     assert found.rows == rows
     assert found.parsed == rows
     assert {name: found.missing[name] for name in figures} == figures

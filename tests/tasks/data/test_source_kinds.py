@@ -226,7 +226,7 @@ def test_ids_of_different_files_never_collide_and_repeats_within_one_stay(tmp_pa
     write(tmp_path / "b" / "dev.jsonl", ROW, ROW | {"id": 7})
     write(tmp_path / "c" / "dev.jsonl", ROW)
     sources = [FileSource(path=str(tmp_path / name / "dev.jsonl"), name=name if name != "c" else "b") for name in "abc"]
-    examples, _ = read_sources(sources)
+    examples = read_sources(sources).examples
     assert [e.id for e in examples] == ["dev-1", "7", "7", "b:dev-1", "b:7", f"{sources[2].path}:dev-1"]
     assert [row["repeated_id"] for row in feature_rows(examples)] == [False, False, True, False, False, False]
 

@@ -24,7 +24,7 @@ def test_a_rewritten_query_that_does_not_prepare_is_not_taken(monkeypatch: pytes
 
 
 def test_spiders_queries_return_what_they_returned_before(real_data: Path) -> None:
-    examples, _ = read_sources([FileSource(path=str(real_data / "spider"))])
+    examples = read_sources([FileSource(path=str(real_data / "spider"))]).examples
     rewritten = write_uniformly(examples)
     jobs = [
         Job(before.id, before.sql, after.sql, database=before.database)
