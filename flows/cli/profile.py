@@ -23,8 +23,9 @@ def profile(
         str | None, typer.Option(help="Count tokens as this model does: hf:, path:, wheel: reference.")
     ] = None,
     max_rows: Annotated[
-        int, typer.Option(min=1, help="Rows profiled at most, drawn by a hash of their ids.")
-    ] = 500_000,
+        int | None,
+        typer.Option(min=1, help="Rows profiled at most, drawn by a hash of their ids; 500,000 when absent."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:
     """Show what data hold: sources, databases, SQL, lengths, words, repeats, examples; one page, and JSON.
@@ -44,7 +45,8 @@ def profile(
     from tasks.data.profile_page import render_profile
     from tasks.data.sources import FileSource
 
-    read = read_sources([FileSource(path=data, max_rows=max_rows)])
+    source = FileSource(path=data)
+    read = read_sources([source.model_copy(update={"max_rows": max_rows}) if max_rows else source])
     name, count = ("words and signs", count_signs) if model is None else (model, counter_of(model))
     with progress_bars(enabled=sys.stderr.isatty()):
         found = profile_examples(
