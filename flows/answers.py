@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from infra.errors import first_line
@@ -217,7 +217,7 @@ def judge(
     content = store.read(predictions.key)
     read = hashlib.sha256(content).hexdigest()
     # The name and role stand in the scorecard as well.
-    mark = fingerprint([read, test, limits.model_dump(mode="json"), spec.suite, code, candidate.role, candidate.name])
+    mark = fingerprint([read, test, asdict(limits), spec.suite, code, candidate.role, candidate.name])
     ref = Ref(kind="scorecard", fingerprint=mark, key=f"scorecards/{mark}.json")
     if not store.exists(ref.key):
         path = work / f"{predictions.fingerprint}.read.jsonl"

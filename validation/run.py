@@ -17,6 +17,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ def _frame(
     import numpy as np
     import pandas as pd
 
-    limits, earlier = DEFAULT_LIMITS.model_copy(update={"seconds": spec.seconds}), Repeats()
+    limits, earlier = replace(DEFAULT_LIMITS, seconds=spec.seconds), Repeats()
     columns: dict[str, Any] = {name: array("d") if name in _NUMBERS else [] for name in COLUMNS}
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]

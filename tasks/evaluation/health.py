@@ -23,6 +23,7 @@ HEALTH: dict[str, str] = {
     "truncated": "it breaks off in the middle of the SQL",
     "non_ascii": "characters beyond ASCII outside literals and quoted names",
     "multiple_statements": "more than one statement",
+    "gave_up": "constrained decoding had to let go: nothing within the schema would end the statement",
 }
 
 _LONGEST = 24  # tokens of one round of a loop
@@ -32,10 +33,13 @@ _OPEN = frozenset("SELECT FROM WHERE AND OR ON BY JOIN IN LIKE BETWEEN NOT AS SE
 _OPEN_SYMBOLS = frozenset(",(=<>+-/.|")
 
 
-def output_health(text: str, sql: str) -> tuple[str, ...]:
-    """The flags of HEALTH for an answer `text` from which `sql` was extracted, in the order of that table."""
+def output_health(text: str, sql: str, gave_up: bool = False) -> tuple[str, ...]:
+    """The flags of HEALTH for an answer `text` from which `sql` was extracted, in the order of that table.
+
+    `gave_up` is told by whoever generated the text.
+    """
     if not text.strip():
-        return ("empty",)
+        return ("empty", "gave_up") if gave_up else ("empty",)
     is_sql = parse(sql).status not in ("empty", "not_sql")
     flags = {
         "prose": not is_sql or _has_words_around(text, sql),
@@ -46,6 +50,7 @@ def output_health(text: str, sql: str) -> tuple[str, ...]:
         "truncated": is_sql and is_truncated(sql),
         "non_ascii": is_sql and has_non_ascii(sql),
         "multiple_statements": _is_multiple(text, sql),
+        "gave_up": gave_up,
     }
     return tuple(name for name in HEALTH if flags.get(name))
 

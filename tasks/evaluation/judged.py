@@ -77,7 +77,7 @@ def outcome_of(one: Judged) -> ExampleOutcome:
         runs=judgement.runs,
         error_class=error_class(judgement, one.prediction.prediction, faults),
         faults=list(faults),
-        health=list(output_health(one.prediction.prediction, one.sql)),
+        health=list(output_health(one.prediction.prediction, one.sql, one.prediction.gave_up)),
         seconds=judgement.seconds,
         engine=judgement.engine,
         transpiled=judgement.transpiled,

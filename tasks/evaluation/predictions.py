@@ -7,6 +7,8 @@ at them, every other metric at `prediction` alone.
 
 `tries`, where the model could correct itself, counts its answers to the question, of which this is the last.
 
+`gave_up` marks an answer that constrained decoding could not keep within the schema.
+
 `tokens` and `seconds` say what one answer cost to generate and may be left out (files from elsewhere often lack them);
 the two speed metrics are then absent. Keys of no meaning here are passed over. Limits: one row per example.
 """
@@ -24,7 +26,7 @@ from typing import Any
 from infra.errors import UserError, first_line
 
 PARQUET = ".parquet"
-_SELDOM = ("samples", "tries")  # left out of a line where there are none
+_SELDOM = ("samples", "tries", "gave_up")  # left out of a line where there are none
 _SHOWN = 3  # ids named in an error
 
 
@@ -38,6 +40,7 @@ class Prediction:
     seconds: float | None = None
     samples: tuple[str, ...] = ()
     tries: int | None = None
+    gave_up: bool = False
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -62,6 +65,7 @@ def _write_parquet(path: Path, predictions: Sequence[Prediction]) -> None:
     schema = pa.schema([
         ("id", pa.string()), ("prediction", pa.string()), ("tokens", pa.int64()), ("seconds", pa.float64()),
         ("samples", pa.list_(pa.string())), ("tries", pa.int64()),
+        ("gave_up", pa.bool_()),
     ])  # fmt: skip
     rows = [
         asdict(p) | {"prediction": _whole(p.prediction), "samples": list(map(_whole, p.samples))} for p in predictions
@@ -159,11 +163,14 @@ def _prediction(value: Any, place: str) -> Prediction:
     tries = value.get("tries")
     if tries is not None and (isinstance(tries, bool) or not isinstance(tries, int) or tries < 1):
         raise UserError(f"{place}: 'tries' must be a count of 1 or more, not {tries!r}")
+    gave_up = value.get("gave_up")
+    if gave_up is not None and not isinstance(gave_up, bool):
+        raise UserError(f"{place}: 'gave_up' must be true or false, not {gave_up!r}")
     samples = value.get("samples") or []
     if not isinstance(samples, list) or not all(isinstance(sample, str) for sample in samples):
         raise UserError(f"{place}: 'samples' must be a list of texts")
     cost = None if seconds is None else float(seconds)
-    return Prediction(value["id"], value["prediction"], tokens, cost, tuple(samples), tries)
+    return Prediction(value["id"], value["prediction"], tokens, cost, tuple(samples), tries, bool(gave_up))
 
 
 def _is_duration(value: Any) -> bool:

@@ -20,10 +20,11 @@ from typing import Any
 
 import psutil
 
-from infra.errors import NightshiftError
+from infra.errors import NightshiftError, UserError
 from infra.settings import PROCESS_ENVIRONMENT
 
 FAILURE = "nightshift-error: "
+MISUSE = "nightshift-misuse: "  # a UserError: a launcher has exit codes of its own
 ASKED_TO_END = (-signal.SIGINT, -signal.SIGTERM)  # exit codes of a child that somebody ended on purpose
 POLL_SECONDS = 0.25
 PARENT = "NIGHTSHIFT_PARENT"  # the process that waits for this one; a launcher may stand between them
@@ -57,7 +58,8 @@ class ModelProcess:
     def wait(self, until: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Return when `until()` holds or the process has ended well; `tick` runs at every poll.
 
-        Raises NightshiftError with the child's own words when it failed, Interrupted when it was asked to end.
+        Raises NightshiftError with the child's own words when it failed (UserError where the child says that it was
+        asked for what cannot be), Interrupted when it was asked to end.
         """
         while not until():
             code = self._process.poll()
@@ -65,8 +67,7 @@ class ModelProcess:
                 if code in ASKED_TO_END:
                     raise Interrupted(f"{self.module} was ended by {signal.Signals(-code).name}")
                 if code != 0:
-                    reason = self._reason(code)
-                    raise Interrupted(reason) if _LAUNCHER_ENDED in reason else NightshiftError(reason)
+                    raise self._failure(code)
                 return
             tick()
             time.sleep(POLL_SECONDS)
@@ -82,17 +83,21 @@ class ModelProcess:
                 self._process.wait()
         self._errors.close()
 
-    def _reason(self, code: int) -> str:
+    def _failure(self, code: int) -> NightshiftError:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        told = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
+        told = [line for line in lines if line.startswith((FAILURE, MISUSE))]
+        if told and told[-1].startswith(MISUSE):
+            return UserError(told[-1].removeprefix(MISUSE))
         if told:
-            return told[-1]
+            return NightshiftError(told[-1].removeprefix(FAILURE))
         if code == -9:
-            return (
+            return NightshiftError(
                 f"{self.module} was killed (out of memory?); lower training.per_device_batch or evaluation.batch_size"
             )
-        return f"{self.module} failed with exit code {code}: {lines[-1] if lines else 'no message'}"
+        said = lines[-1] if lines else "no message"
+        reason = f"{self.module} failed with exit code {code}: {said}"
+        return Interrupted(reason) if _LAUNCHER_ENDED in reason else NightshiftError(reason)
 
 
 def end_with_parent() -> None:
@@ -108,13 +113,13 @@ def end_with_parent() -> None:
 
 
 def child_main(run: Callable[[Path], None], arguments: list[str]) -> int:
-    """The `main` of a child module: runs the job file; known failures end as one marked line and exit code 1."""
+    """The `main` of a child module: runs the job file; known failures end as one marked line and their exit code."""
     end_with_parent()
     try:
         run(Path(arguments[1]))
     except NightshiftError as error:
-        print(f"{FAILURE}{error}", file=sys.stderr)
-        return 1
+        print(f"{MISUSE if isinstance(error, UserError) else FAILURE}{error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

@@ -30,6 +30,7 @@ class Gold:
     changes: bool = True
     segments: list[Segment] | None = None
     segmented: bool = False
+    unlimited: Execution | None = None  # what it gives without its LIMIT
     plain: dict[str, Execution] = field(default_factory=dict)  # other forms of it, for compatibility
 
     @property

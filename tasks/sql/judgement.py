@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.sql.comparison import Row
 from tasks.sql.guard import Status
@@ -75,14 +74,31 @@ class Judgement:
     suite_match: bool | None = None
 
 
-class Settings(BaseModel):
-    """How a session judges, beside the rules: what one statement may use, and what else is asked of every job."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a session judges, beside the rules: what one statement may use, and what else is asked of every job.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `compatibility` judges as the Spider and BIRD evaluators do, too; `suite` is the number of further databases a right
+    query must be right on.
+    """
 
     limits: Limits = DEFAULT_LIMITS
-    compatibility: bool = Field(default=False, description="also judge as the Spider and BIRD evaluators do")
-    suite: int = Field(default=0, ge=0, le=100, description="further databases a right query must be right on")
+    compatibility: bool = False
+    suite: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.suite <= 100:
+            raise ValueError(f"suite: {self.suite} further databases; between 0 and 100 can be asked for")
+
+    def to_line(self) -> bytes:
+        """As a line of JSON, the first one a worker is given."""
+        return json.dumps(asdict(self)).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Settings:
+        """The settings that `to_line` wrote."""
+        fields = json.loads(line)
+        return cls(Limits(**fields.pop("limits")), **fields)
 
 
 def to_row(value: Job | Judgement) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.sql.guard import Status
 
@@ -20,20 +18,29 @@ except ImportError:  # not a POSIX system: the deadline and the caps on rows and
 STRETCH = 10  # by how much a deadline may move on a machine that gives a process no time
 _SLOW = 0.0003  # seconds between two looks at the clock; some 0.00003 are usual
 _SELDOM = 16
+_LEAST = {"seconds": 0, "memory_mb": 32, "sql_bytes": 100}  # of a limit, where it is not 1
 _PAGE = resource.getpagesize() if resource is not None else 4096
 
 
-class Limits(BaseModel):
-    """What one statement may use. `memory_mb` is what the process may grow by while it runs."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one statement may use; raises ValueError for a limit that would let nothing run.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    No pydantic here: a worker would spend as long on importing it as on judging a thousand queries.
+    """
 
-    seconds: float = Field(default=5.0, gt=0, description="deadline of one statement")
-    rows: int = Field(default=10_000, ge=1, description="rows a result may have")
-    cells: int = Field(default=1_000_000, ge=1, description="values a result may have")
-    memory_mb: int = Field(default=1024, ge=32, description="memory one statement may add")
-    result_mb: int = Field(default=64, ge=1, description="text and blob bytes a result may hold")
-    sql_bytes: int = Field(default=200_000, ge=100, description="length a statement may have")
+    seconds: float = 5.0  # deadline of one statement
+    rows: int = 10_000  # that a result may have
+    cells: int = 1_000_000  # values a result may have
+    memory_mb: int = 1024  # what the process may grow by while a statement runs
+    result_mb: int = 64  # text and blobs a result may hold
+    sql_bytes: int = 200_000  # length of a statement
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value, least = getattr(self, limit.name), _LEAST.get(limit.name, 1)
+            if not isinstance(value, (int, float)) or not (value >= least and value > 0):
+                raise ValueError(f"limit {limit.name}: {value!r} is less than {least}")
 
 
 DEFAULT_LIMITS = Limits()

@@ -106,7 +106,7 @@ class _Process:
         )
         self._rest = b""
         self._patience = 6 * limits.seconds + _PATIENCE
-        self._send(limits.model_dump_json())
+        self._send(json.dumps(asdict(limits)))
         self.started = self._line(_START) == b'"ready"'
 
     def __enter__(self) -> _Process:
@@ -221,7 +221,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # nothing but answers may reach the parent
-    limits = Limits.model_validate_json(sys.stdin.readline())
+    limits = Limits(**json.loads(sys.stdin.readline()))
     session = Session(limits)
     limit_process(limits.memory_mb)
     print('"ready"', file=answers, flush=True)

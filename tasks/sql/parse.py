@@ -11,20 +11,18 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
-
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from typing import TYPE_CHECKING, Literal
 
 from tasks.sql.tokens import first_keyword, tokens
+
+if TYPE_CHECKING:  # a judging worker seldom parses, and importing the parser takes longer than starting it
+    from sqlglot import exp
 
 ParseStatus = Literal["ok", "empty", "not_sql", "multiple_statements", "syntax_error"]
 
 LONGEST = 50_000  # characters that are parsed; as many take half a second, and no answer to a question has them
 WRITING = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"})
 _STARTS = WRITING | {"SELECT", "WITH", "VALUES"}
-_TREES = (exp.Query, exp.Values, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter)
 # Statements of SQLite that sqlglot keeps as an unparsed command.
 _COMMAND = re.compile(
     r"ALTER\s+TABLE\s+\S+\s+(ADD|DROP|RENAME)\s+\S|CREATE\s+(TEMP\w*\s+)?TRIGGER\s.*\bEND$", re.IGNORECASE | re.DOTALL
@@ -43,9 +41,14 @@ class Parsed:
     message: str = ""
 
 
-@lru_cache(maxsize=16384)
 def parse(sql: str, dialect: str = "sqlite") -> Parsed:
     """Parse one statement of `dialect`; comments and a final semicolon are fine. Never raises on bad SQL."""
+    return parsed(sql, dialect)  # a cache of its own would tell `parse(sql)` from `parse(sql, "sqlite")`
+
+
+@lru_cache(maxsize=16384)
+def parsed(sql: str, dialect: str) -> Parsed:
+    """What `parse` remembers."""
     if len(sql) > LONGEST:
         return Parsed("syntax_error", message=f"longer than {LONGEST:,} characters")
     first = next(tokens(sql), None)
@@ -55,24 +58,32 @@ def parse(sql: str, dialect: str = "sqlite") -> Parsed:
     if keyword not in _STARTS and first.group() != "(":
         return Parsed("not_sql", message=f"a statement cannot start with {first.group()[:40]!r}")
     text = sql[first.start() :].rstrip().rstrip(";").rstrip()
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
     if _COMMAND.match(text) and keyword == "CREATE":  # a trigger's body holds semicolons of its own
         return Parsed("ok", exp.Command(this="CREATE", expression=text[len("CREATE") :]))
     if keyword == "REPLACE":  # SQLite's shorthand
         sql = sql[: first.start()] + "INSERT OR REPLACE" + sql[first.end() :]
     try:
-        parsed = sqlglot.parse(sql, read=dialect)
+        found = sqlglot.parse(sql, read=dialect)
     except (SqlglotError, RecursionError) as error:
         return Parsed("syntax_error", message=(str(error).splitlines() or ["nested too deeply"])[0])
-    trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
+    trees = [tree for tree in found if tree is not None and not isinstance(tree, exp.Semicolon)]
     if len(trees) != 1:
         return Parsed("multiple_statements", message=f"{len(trees)} statements where one is expected")
     return _judge(trees[0], text)
 
 
 def _judge(tree: exp.Expression, text: str) -> Parsed:
+    from sqlglot import exp
+
     if isinstance(tree, exp.Command) and _COMMAND.match(text):
         return Parsed("ok", tree)
-    if not isinstance(tree, _TREES):
+    if not isinstance(
+        tree, (exp.Query, exp.Values, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter)
+    ):
         return Parsed("not_sql", message=f"{type(tree).__name__.lower()} is not a query or a data change")
     if isinstance(tree, (exp.Select, exp.Update)) and not tree.expressions:
         return Parsed("syntax_error", message=f"{first_keyword(text)} of nothing")
@@ -84,6 +95,8 @@ def writes(sql: str, dialect: str = "sqlite") -> bool:
     keyword = first_keyword(sql)
     if keyword != "WITH":
         return keyword in WRITING
+    from sqlglot import exp
+
     return isinstance(parse(sql, dialect).tree, (exp.Insert, exp.Update, exp.Delete))
 
 
@@ -95,6 +108,9 @@ def to_sqlite(sql: str, dialect: str) -> str:
 @lru_cache(maxsize=4096)
 def transpile(sql: str, read: str, write: str) -> str:
     """`sql` of the dialect `read` rewritten in the dialect `write`; text that cannot be read comes back unchanged."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
     try:
         return ";\n".join(part for part in sqlglot.transpile(sql, read=read, write=write) if part)
     except (SqlglotError, RecursionError):

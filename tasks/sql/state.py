@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.sql.comparison import Row, same_bag
 from tasks.sql.connection import Sealed
@@ -35,7 +35,7 @@ class State:
 
 def read_state(connection: Sealed, limits: Limits) -> State:
     """The whole state of a database; a table may have a hundred times `limits.rows`. Raises OverflowError beyond."""
-    wide = limits.model_copy(update={"rows": limits.rows * 100})
+    wide = replace(limits, rows=limits.rows * 100)
     listed = run_query(connection, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name", wide)
     if listed.status != "ok":  # or two databases that nobody could read would be the same
         raise OverflowError(f"what the database holds cannot be listed: {listed.message}")

@@ -72,3 +72,20 @@ def _unwrapped(sql: str) -> str | None:
             rest = [other.group() for other in tokens(sql, token.end())]
             return sql[: token.start()] if all(text == ";" for text in rest) else None
     return None
+
+
+_LIMIT = re.compile(r"\b(?:limit|fetch)\b", re.IGNORECASE)
+_LAST_LIMIT = re.compile(r"\slimit\s+\d+(?:\s*(?:,|\boffset\b)\s*\d+)?[\s;]*\Z", re.IGNORECASE)
+
+
+def has_limit(sql: str) -> bool:
+    """Whether the word LIMIT or FETCH is anywhere in the text."""
+    return _LIMIT.search(sql) is not None
+
+
+def without_limit(sql: str) -> str | None:
+    """`sql` without the LIMIT it ends in; None where that takes a parser: several, comments, no whole number."""
+    if len(_LIMIT.findall(sql)) != 1 or "--" in sql or "/*" in sql:
+        return None
+    last = _LAST_LIMIT.search(sql)
+    return sql[: last.start()] if last is not None else None

@@ -17,13 +17,13 @@ import sys
 import time
 from typing import Any
 
-from tasks.sql.judge import JudgeSession
 from tasks.sql.judgement import Settings
 from tasks.sql.limits import memory_held
+from tasks.sql.session import JudgeSession
 from tasks.sql.wire import Beat, pack_answer, unpack_jobs
 
 _WAIT = 0.05  # seconds an answer may wait for others
-_SLACK_MB = 256  # Python's own copies of rows on top of what SQLite may use
+_SLACK_MB = 320  # Python's own copies of rows on top of what SQLite may use; the parser, when it is first needed
 
 
 def limit_process(memory_mb: int) -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         answers.write(line + b"\n")
         answers.flush()
 
-    settings = Settings.model_validate_json(sys.stdin.readline())
+    settings = Settings.from_line(sys.stdin.readline())
     session = JudgeSession(settings.limits, beat.step, settings)
     limit_process(settings.limits.memory_mb)
     grown = memory_held() + (settings.limits.memory_mb << 20) // 2

@@ -50,6 +50,8 @@ class _Worker:
     def __init__(self, settings: Settings) -> None:
         root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
+        # A thread of DuckDB's would set 64 MB of addresses apart, of which a worker may have few.
+        environment["MALLOC_ARENA_MAX"] = "1"
         with tempfile.TemporaryFile() as shared:
             shared.truncate(Beat.SIZE)
             self.beat = Beat(shared.fileno())
@@ -66,7 +68,7 @@ class _Worker:
         self.answered = 0
         self.heard, self._steps, self._used = time.monotonic(), 0, 0.0
         self._rest = b""
-        self._send(settings.model_dump_json().encode("ascii") + b"\n")
+        self._send(settings.to_line())
 
     def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed when its output ends

@@ -22,7 +22,7 @@ from tasks.data.synthetic.generate import GenerateSpec, generate
 from tasks.sql.judge import JudgePool, JudgeSession
 from tasks.sql.judgement import Job
 from tasks.sql.ordering import keyed
-from tasks.sql.parse import parse
+from tasks.sql.parse import parsed
 from tests.realdata import SPIDER
 
 ROUNDS = 5
@@ -67,7 +67,7 @@ def plain(jobs: list[Job]) -> None:
 
 def in_process(jobs: list[Job]) -> None:
     """The judge in this process, nothing opened, parsed or run before."""
-    parse.cache_clear()
+    parsed.cache_clear()
     keyed.cache_clear()
     session = JudgeSession()
     for job in jobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -171,3 +172,17 @@ def test_validate_reads_a_recipes_sources_by_their_field_maps(tmp_path: Path) ->
     told = json.loads(done.stdout)
     assert (told["rows"], told["kept"]) == (2, 1)
     assert [(bad["file"], bad["id"]) for bad in told["quarantine"]] == [("log", "7")]
+
+
+def test_a_scorecard_in_the_terminal_says_what_is_wrong_with_the_answers(capsys) -> None:
+    from flows.cli.cards import show_card
+    from tasks.data.example import Example
+    from tasks.evaluation.predictions import Prediction
+    from tasks.evaluation.scorecard import Subject
+    from tasks.evaluation.scorecard_build import build_scorecard
+
+    rows = [Example(id, "d", "?", "CREATE TABLE t (a INTEGER)", "SELECT a FROM t") for id in "ab"]
+    answers = [Prediction("a", "SELECT a FROM t", gave_up=True), Prediction("b", "SELECT a FROM t")]
+    card = build_scorecard(rows, answers, Subject(role="predictions", name="p", fingerprint=""), "t")
+    show_card("p", card)
+    assert re.search(r"gave up\W+50\.0%", capsys.readouterr().out)

@@ -112,7 +112,8 @@ def test_a_server_is_asked_instead_of_a_model(place: Asked) -> None:
         # What a server has under a name may have changed: finished answers are asked for anew.
         server.reply = lambda request: (401, "who are you?", {})
         code, _, err = place.run("evaluate", *at, *more)
-        assert code == 1
+        assert code == 2
+        assert server.url in err
         assert err.strip().endswith("401 who are you?; put the key into NIGHTSHIFT_ENDPOINT_KEY")
         assert len(err.strip().splitlines()) == 1
 

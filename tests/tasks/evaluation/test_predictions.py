@@ -10,7 +10,7 @@ from tasks.evaluation.predictions import Prediction, match_predictions, read_pre
 
 def test_what_is_written_is_read_in_the_order_of_the_examples(tmp_path):
     path = tmp_path / "deep" / "predictions.jsonl"
-    made = [Prediction("a", "SELECT 'ö\n\ud800'", 12, 0.5), Prediction("b", "")]
+    made = [Prediction("a", "SELECT 'ö\n\ud800'", 12, 0.5), Prediction("b", "", gave_up=True)]
     write_predictions(path, made)
     assert read_predictions(path) == made
     assert read_predictions(path, ["b", "a"]) == made[::-1]
@@ -19,7 +19,7 @@ def test_what_is_written_is_read_in_the_order_of_the_examples(tmp_path):
 
 def test_parquet_holds_the_same_and_is_judged_as_strictly(tmp_path):
     path = tmp_path / "predictions.parquet"
-    made = [Prediction("a", "SELECT 'ö'", 12, 0.5, ("x", "y")), Prediction("b", "")]
+    made = [Prediction("a", "SELECT 'ö'", 12, 0.5, ("x", "y")), Prediction("b", "", gave_up=True)]
     write_predictions(path, made)
     assert read_predictions(path, ["b", "a"]) == made[::-1]
     write_predictions(path, [Prediction("a", "half a pair: \ud800")])
@@ -52,6 +52,7 @@ GOOD = '{"id": "a", "prediction": "SELECT 1"}'
         ('{"id": "a", "prediction": null}', 1, "'prediction' must be text"),
         ('{"id": "a", "prediction": "x", "tokens": -1}', 1, "'tokens' must be a count"),
         ('{"id": "a", "prediction": "x", "tokens": true}', 1, "'tokens' must be a count"),
+        ('{"id": "a", "prediction": "x", "gave_up": "no"}', 1, "'gave_up' must be true or false"),
         ('{"id": "a", "prediction": "x", "seconds": NaN}', 1, "'seconds' must be a number"),
         ('{"id": "a", "prediction": "x", "seconds": "1"}', 1, "'seconds' must be a number"),
         (GOOD + "\n" + GOOD, 2, "already in row 1"),

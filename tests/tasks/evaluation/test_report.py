@@ -8,7 +8,7 @@ import pytest
 
 from tasks.data.drawing import axis_ticks
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
-from tasks.evaluation.metrics import METRICS, SLICED, summarise
+from tasks.evaluation.metrics import METRICS, SLICED, share, summarise
 from tasks.evaluation.nights_chart import nights_chart
 from tasks.evaluation.report import NightPoint, ReportData, render_report
 from tasks.evaluation.report_examples import choose_examples
@@ -180,6 +180,16 @@ def test_a_scorecard_with_nothing_judged_renders():
     text = page({"outcome": "scored", "scorecards": {"predictions": nothing}})
     assert "Broken gold · 40" in text
     assert "0.0%" not in text
+
+
+def test_output_health_is_shown_where_an_answer_has_it():
+    assert "gave up" not in page(PROMOTED)
+    challenger = CARDS["challenger"].model_copy(update={"health": {"gave_up": share(10, 40), "fenced": share(0, 40)}})
+    text = page(PROMOTED | {"scorecards": CARDS | {"challenger": challenger}})
+    assert "constrained decoding had to let go" in text
+    assert "gave up" in text
+    assert "25.0%" in text
+    assert "the SQL stands in a code fence" not in text
 
 
 def test_everything_is_escaped():

@@ -173,6 +173,16 @@ def test_answers_without_costs_have_no_speed_and_broken_gold_alone_has_no_share(
     assert Scorecard.model_validate_json(card.model_dump_json()) == card
 
 
+def test_answers_that_constrained_decoding_let_go_are_counted():
+    examples = [example(id, NAMES) for id in "abcd"]
+    answers = [Prediction("a", NAMES), Prediction("b", NAMES, gave_up=True)]
+    answers += [Prediction("c", "SELECT name FROM", gave_up=True), Prediction("d", "", gave_up=True)]
+    card = build_scorecard(examples, answers, SUBJECT, "t")
+    assert [e.health for e in card.examples] == [[], ["gave_up"], ["truncated", "gave_up"], ["empty", "gave_up"]]
+    assert (card.health["gave_up"].value, card.health["gave_up"].n) == (0.75, 4)
+    assert card.metrics["execution_accuracy"].value == 0.5  # it says nothing about the result
+
+
 def test_databases_come_from_a_folder(tmp_path):
     for place in ("firm/firm.sqlite", "flat.sqlite"):
         path = tmp_path / place

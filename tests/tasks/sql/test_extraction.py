@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.sql.extraction import extract_sql
-from tasks.sql.tokens import order_matters, tokens
+from tasks.sql.tokens import has_limit, order_matters, tokens, without_limit
 
 CLEAN = [
     "SELECT a FROM t",
@@ -97,6 +97,24 @@ def test_comments_between_order_and_by_are_followed_and_never_divided_in_every_w
     assert order_matters("SELECT a FROM t ORDER /* of */ -- rows\n BY a")
     assert not order_matters("SELECT a FROM t ORDER" + " --" * 60)  # or the suite never ends
     assert not order_matters("SELECT a FROM t ORDER" + "/**/" * 60)
+
+
+@pytest.mark.parametrize(
+    ("sql", "rest"),
+    [
+        ("SELECT a FROM t LIMIT 3", "SELECT a FROM t"),
+        ("SELECT a FROM t ORDER BY a\nlimit 2 , 10 ;", "SELECT a FROM t ORDER BY a"),
+        ("SELECT a FROM t LIMIT 3 OFFSET 1", "SELECT a FROM t"),
+        ("SELECT a FROM t LIMIT 1 + 1", None),
+        ("SELECT a FROM (SELECT a FROM t LIMIT 3)", None),
+        ("SELECT a FROM (SELECT a FROM t LIMIT 3) LIMIT 1", None),  # which of them is the last takes a parser
+        ("SELECT a FROM t LIMIT 3 -- limit 1", None),
+        ("SELECT a FROM t WHERE b = 'no limit' AND c = 3", None),
+    ],
+)
+def test_the_limit_a_query_ends_in(sql: str, rest: str | None) -> None:
+    assert has_limit(sql)
+    assert without_limit(sql) == rest
 
 
 def test_brackets_that_never_close_are_lexed_in_time() -> None:

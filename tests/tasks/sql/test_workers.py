@@ -9,6 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tasks.sql.executor import Limits
 from tasks.sql.judge import Job, Judgement, JudgePool, judge_many
 
@@ -154,3 +156,17 @@ def test_memory_is_what_the_process_holds_not_its_parent() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300_000_000
+
+
+def test_a_worker_starts_without_what_takes_longer_to_import_than_it_takes_to_judge() -> None:
+    probe = (
+        "import sys, tasks.sql.worker, tasks.sql.measuring; print({'pydantic', 'sqlglot', 'psutil'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"rows": 0}, {"memory_mb": 31}, {"sql_bytes": float("nan")}])
+def test_limits_that_let_nothing_run_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Limits(**wrong)
