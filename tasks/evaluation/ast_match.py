@@ -58,10 +58,12 @@ def _canonical_of(sql: str, dialect: str) -> Any:
 
 def _canonical(tree: exp.Expression) -> Any:
     tree = tree.copy()
-    for bracket in list(tree.find_all(exp.Paren)):
-        bracket.replace(bracket.this)  # the tree itself says what belongs together
+    nodes = list(walk(tree))
+    for node in nodes:
+        if isinstance(node, exp.Paren):
+            node.replace(node.this)  # the tree itself says what belongs together
     # Innermost first: an outer scope's names are resolved after its subqueries have lost their aliases.
-    for select in reversed(list(tree.find_all(exp.Select, bfs=True))):
+    for select in [node for node in reversed(nodes) if isinstance(node, exp.Select)]:
         _drop_output_names(select)
         _drop_table_aliases(select)
     return _key(tree)
@@ -102,8 +104,8 @@ def _drop_table_aliases(select: exp.Select) -> None:
         new_names[table.alias_or_name.lower()] = f"={name}#{seen[name]}"
         table.set("alias", None)
     alone = len(sources) == len(tables) == 1
-    for column in select.find_all(exp.Column):
-        if column.table.lower() in new_names:
+    for column in walk(select):
+        if isinstance(column, exp.Column) and column.table.lower() in new_names:
             name = None if alone and column.parent_select is select else new_names[column.table.lower()]
             column.set("table", exp.Identifier(this=name) if name else None)
 

@@ -17,6 +17,7 @@ from tasks.sql.walking import walk
 
 _ROW_ID = frozenset({"rowid", "oid", "_rowid_"})
 _CATALOGUE = frozenset({"sqlite_master", "sqlite_schema"})
+_QUOTES = '"`['
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Between, exp.In)
 
 
@@ -30,6 +31,8 @@ def hallucinates(
     catalogue = catalogue_of(schema, dialect, database)
     if catalogue is None:
         return None
+    if prepares and not any(quote in sql for quote in _QUOTES):
+        return False
     tree = parse(sql, dialect).tree
     if tree is None:
         return False

@@ -57,6 +57,8 @@ def output_health(text: str, sql: str, gave_up: bool = False) -> tuple[str, ...]
 
 def is_loop(text: str) -> bool:
     """Whether the text holds the same tokens, up to 24 of them, at least five times in a row and 16 in all."""
+    if len(text) < _LOOPED:
+        return False
     found = [token.group() for token in tokens(text)]
     if len(found) < _LOOPED or len(set(found)) > len(found) - _LOOPED // 2:
         return False
@@ -91,12 +93,16 @@ def has_non_ascii(sql: str) -> bool:
 
 
 def _has_words_around(text: str, sql: str) -> bool:
+    if text == sql:
+        return False
     rest = _CHAT.sub(" ", text.replace(sql, " ", 1).replace("```", " "))
     words = re.findall(r"[^\W\d_]+", rest)
     return any(word.lower() not in ("sql", "sqlite", "query", "answer") for word in words)
 
 
 def _is_multiple(text: str, sql: str) -> bool:
+    if text == sql:
+        return False
     at = text.find(sql)
     rest = text[at + len(sql) :].lstrip(" \t\n`;") if sql and at >= 0 else ""
     return first_keyword(rest) in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER")

@@ -112,7 +112,8 @@ def _judge_all(
     suite: int,
 ) -> list[Judged]:
     elsewhere = [e for e in examples if not e.setup and not e.database]
-    files = {} if databases is None else {e.db_id: database_file(databases, e.db_id) for e in elsewhere}
+    asked = {} if databases is None else dict.fromkeys(e.db_id for e in elsewhere)
+    files = {db_id: database_file(databases, db_id) for db_id in asked}
     sqls = [extract_sql(prediction.prediction) for prediction in predictions]
     jobs = [_job(example, sql, files) for example, sql in zip(examples, sqls, strict=True)]
     # The text as it came is run again only where extraction changed more than the space around it.

@@ -42,6 +42,8 @@ def exact_match(gold: str, prediction: str) -> bool:
 
 def rouge_n(gold: str, prediction: str, n: int) -> float:
     """ROUGE-N's F-measure in [0, 1]: shared word n-grams; 0.0 when either side has none."""
+    if gold == prediction:
+        return float(len(words(gold)) >= n)
     ours, theirs = _ngrams(words(prediction), n), _ngrams(words(gold), n)
     return _f_measure((ours & theirs).total(), ours.total(), theirs.total())
 
@@ -49,6 +51,8 @@ def rouge_n(gold: str, prediction: str, n: int) -> float:
 def rouge_l(gold: str, prediction: str) -> float:
     """ROUGE-L's F-measure in [0, 1]: the longest common subsequence of words."""
     ours, theirs = words(prediction), words(gold)
+    if ours == theirs:
+        return float(bool(ours))
     return _f_measure(_lcs_length(ours, theirs), len(ours), len(theirs))
 
 
@@ -66,6 +70,8 @@ def sentence_bleu(gold: str, prediction: str) -> float:
     ours, theirs = sql_tokens(prediction), sql_tokens(gold)
     if not ours or not theirs:
         return 0.0
+    if ours == theirs:
+        return 1.0
     log_precision = 0.0
     for n in range(1, 5):
         found, wanted = _ngrams(ours, n), _ngrams(theirs, n)
@@ -78,7 +84,7 @@ def sentence_bleu(gold: str, prediction: str) -> float:
 
 
 def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+    return Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
 
 
 def _f_measure(shared: int, ours: int, theirs: int) -> float:

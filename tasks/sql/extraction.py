@@ -32,6 +32,11 @@ _START = re.compile(
       | EXPLAIN\s+(?:QUERY\s+PLAN\s+)?SELECT\b )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+# The first words of these, without the one that `_end` counts.
+_STARTS = frozenset(
+    {"WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "VALUES", "CREATE", "DROP", "ALTER", "ATTACH", "PRAGMA", "VACUUM"}
+    | {"EXPLAIN"}
+)
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z0-9_+-]*[ \t]*\n|sqlite3?\b|sql\b)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _LABEL = re.compile(r"(?:\bSQL(?:ite)?(?:[ _]?query)?|\bquery|\banswer)\s*\**\s*:\s*\**\s*", re.IGNORECASE)
@@ -109,8 +114,9 @@ def _end(text: str, start: int) -> int:
     trigger = re.match(r"CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", head) is not None
     mains = 0 if head.startswith(("UPDATE", "DELETE")) else 1  # queries at depth 0 that no set operation announces
     depth, previous, at = 0, "", start
+    stops = _STOP.search(text, start) is not None
     while at < len(text):
-        if _STOP.match(text, at):
+        if stops and _STOP.match(text, at):
             return at
         token = TOKEN.match(text, at)
         value, kind = token.group(), token.lastgroup
@@ -127,7 +133,7 @@ def _end(text: str, start: int) -> int:
             mains -= 1
         elif (
             word
-            and word != "SELECT"
+            and word in _STARTS
             and at > start
             and depth <= 0
             and _restarts(text, at, previous, text[start:at])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.sql.tokens import first_keyword, tokens
 
@@ -67,13 +67,21 @@ def parsed(sql: str, dialect: str) -> Parsed:
     if keyword == "REPLACE":  # SQLite's shorthand
         sql = sql[: first.start()] + "INSERT OR REPLACE" + sql[first.end() :]
     try:
-        found = sqlglot.parse(sql, read=dialect)
+        found = sqlglot.parse(sql, read=_reader(dialect))
     except (SqlglotError, RecursionError) as error:
         return Parsed("syntax_error", message=(str(error).splitlines() or ["nested too deeply"])[0])
     trees = [tree for tree in found if tree is not None and not isinstance(tree, exp.Semicolon)]
     if len(trees) != 1:
         return Parsed("multiple_statements", message=f"{len(trees)} statements where one is expected")
     return _judge(trees[0], text)
+
+
+@cache
+def _reader(dialect: str) -> Any:
+    """sqlglot's object for a dialect, which it would otherwise make anew for every statement."""
+    from sqlglot import Dialect
+
+    return Dialect.get_or_raise(dialect)
 
 
 def _judge(tree: exp.Expression, text: str) -> Parsed:
