@@ -11,7 +11,7 @@ from sqlglot.dialects.dialect import Dialects
 from tasks.data.example import Difficulty
 from tasks.data.mixture import SourceShare
 
-# About 1.3 GB from reading to splits; whoever has more memory and a use for more rows says so.
+# Under 1 GB from reading to splits where rows share their schemas; whoever has a use for more rows says so.
 MAX_ROWS = 500_000
 
 # Canonical field -> the names under which known layouts carry it, the surest first.
