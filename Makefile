@@ -5,7 +5,7 @@
 #   make retrain RECIPE=my.yaml
 #
 # TORCH chooses where torch comes from: empty (the default package index), or a PyTorch build such as cpu or cu130.
-# EXTRAS installs optional parts: gpu, vllm, for example EXTRAS=gpu.
+# EXTRAS installs optional parts: gpu, vllm, fast, for example EXTRAS=gpu.
 
 PYTHON ?= python3.11
 VENV ?= .venv

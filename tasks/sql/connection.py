@@ -25,9 +25,13 @@ _heap_limited = False
 
 
 class Sealed(sqlite3.Connection):
-    """A connection that knows which authorizer it has, so that it is set only when it changes (8 us each time)."""
+    """A connection that knows which authorizer it has, so that it is set only when it changes (8 us each time).
+
+    `longest` is the length in bytes a statement may have, once that was set.
+    """
 
     guard: Callable[..., int] | None = None
+    longest = 0
 
     def set_authorizer(self, authorizer_callback: Callable[..., int] | None) -> None:
         """As sqlite3 has it; remembered."""
@@ -38,6 +42,12 @@ class Sealed(sqlite3.Connection):
         """Make `guard` the authorizer; None lets our own statements pass."""
         if guard is not self.guard:
             self.set_authorizer(guard)
+
+    def set_longest(self, size: int) -> None:
+        """Refuse statements of more than `size` bytes."""
+        if size != self.longest:
+            self.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, size)
+            self.longest = size
 
 
 def lenient_text(value: bytes) -> str:

@@ -97,7 +97,7 @@ def refusal(sql: str, limits: Limits) -> tuple[Status, str] | None:
 
 def _guard(connection: Sealed, limits: Limits, writable: bool) -> Watch:
     watch = Watch(limits)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, limits.sql_bytes + 16)
+    connection.set_longest(limits.sql_bytes + 16)
     connection.set_guard(changing if writable else read_only)
     connection.set_progress_handler(watch, EVERY)
     return watch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from infra.errors import UserError
 from tasks.sql.comparison import Segment
@@ -30,6 +31,7 @@ class Gold:
     changes: bool = True
     segments: list[Segment] | None = None
     segmented: bool = False
+    preview: tuple[list[str], list[list[Any]]] | None = None  # its columns and first rows, fit to be shown
     unlimited: Execution | None = None  # what it gives without its LIMIT
     plain: dict[str, Execution] = field(default_factory=dict)  # other forms of it, for compatibility
 

@@ -108,7 +108,13 @@ def to_row(value: Job | Judgement) -> dict[str, Any]:
 
 def preview(rows: list[Row]) -> list[list[Any]]:
     """The first rows with every value fit for JSON in UTF-8: blobs as hex, long and undecodable text made safe."""
-    return [[value if value.__class__ is int else _safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]
+    return [[value if _is_plain(value) else _safe(value) for value in row] for row in rows[:PREVIEW_ROWS]]
+
+
+def _is_plain(value: Any) -> bool:
+    """What most values are, told fast."""
+    kind = value.__class__
+    return kind is int or (kind is str and value.isascii() and len(value) <= _PREVIEW_TEXT)
 
 
 def _safe(value: Any) -> Any:

@@ -222,6 +222,9 @@ def _judgement(
         empty = not expected.rows and not predicted.rows
         weak = expected.rows in _WEAK and predicted.rows == expected.rows
         vacuous = both_ran and (empty or weak)
+    if gold.preview is None:
+        gold.preview = [safe_text(name) for name in expected.columns], preview(expected.rows)
+    gold_columns, gold_rows = gold.preview
     return Judgement(
         id=job.id,
         sql=sql,
@@ -237,8 +240,8 @@ def _judgement(
         seconds=predicted.seconds,
         columns=[safe_text(name) for name in predicted.columns],
         rows=preview(predicted.rows),
-        gold_columns=[safe_text(name) for name in expected.columns],
-        gold_rows=preview(expected.rows),
+        gold_columns=gold_columns,
+        gold_rows=gold_rows,
         gold_message=safe_text(expected.message),
         engine=place.engine.name if place.engine is not None else "",
         transpiled=place.transpiled or gold.transpiled,

@@ -11,14 +11,19 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any
 
 from tasks.sql.judgement import Job, Judgement
 
 _FIELDS = tuple(Judgement.__slots__)
-_SAME = {"sql": "prediction", "gold_sql": "gold", "id": "id"}  # field of the judgement -> field of its job
-_GOLD = {"gold_columns": "columns", "gold_rows": "rows"}
-_PAIRS = [(name, _SAME.get(name), _GOLD.get(name)) for name in _FIELDS]
+_ALL = attrgetter(*_FIELDS)
+_ID, _SQL, _GOLD_SQL = (_FIELDS.index(name) for name in ("id", "sql", "gold_sql"))
+_COLUMNS, _ROWS, _GOLD_COLUMNS, _GOLD_ROWS = map(_FIELDS.index, ("columns", "rows", "gold_columns", "gold_rows"))
+# What the last fields mostly are: those are left out.
+_USUAL = [None if field.default_factory is not MISSING else field.default for field in fields(Judgement)]
+_USUAL[_FIELDS.index("compatible")] = {}
 
 
 def pack_jobs(jobs: Sequence[Job]) -> bytes:
@@ -38,14 +43,18 @@ def unpack_jobs(line: str) -> Iterator[Job]:
 
 def pack_answer(judgement: Judgement, job: Job) -> list[Any]:
     """A judgement as a list that `unpack_answer` completes with the same job; 0 stands for what is known."""
-    packed: list[Any] = []
-    for name, of_job, of_prediction in _PAIRS:
-        value = getattr(judgement, name)
-        if (of_job is not None and value == getattr(job, of_job)) or (
-            of_prediction is not None and _identical(value, getattr(judgement, of_prediction))
-        ):
-            value = 0
-        packed.append(value)
+    packed = list(_ALL(judgement))
+    packed[_ID] = 0 if judgement.id == job.id else judgement.id
+    if judgement.sql == job.prediction:
+        packed[_SQL] = 0
+    if judgement.gold_sql == job.gold:
+        packed[_GOLD_SQL] = 0
+    if judgement.gold_columns == judgement.columns:
+        packed[_GOLD_COLUMNS] = 0
+    if _identical(judgement.gold_rows, judgement.rows):
+        packed[_GOLD_ROWS] = 0
+    while len(packed) > _GOLD_ROWS + 1 and packed[-1] == _USUAL[len(packed) - 1]:
+        packed.pop()
     return packed
 
 
@@ -55,14 +64,17 @@ def _identical(one: list[Any], two: list[Any]) -> bool:
 
 def unpack_answer(packed: list[Any], job: Job) -> Judgement:
     """The judgement of `job` that `pack_answer` packed."""
-    fields = dict(zip(_FIELDS, packed, strict=True))
-    for name, of_job in _SAME.items():
-        if fields[name] == 0:
-            fields[name] = getattr(job, of_job)
-    for name, of_prediction in _GOLD.items():
-        if fields[name] == 0:
-            fields[name] = fields[of_prediction]
-    return Judgement(**fields)
+    if packed[_ID] == 0:
+        packed[_ID] = job.id
+    if packed[_SQL] == 0:
+        packed[_SQL] = job.prediction
+    if packed[_GOLD_SQL] == 0:
+        packed[_GOLD_SQL] = job.gold
+    if packed[_GOLD_COLUMNS] == 0:
+        packed[_GOLD_COLUMNS] = packed[_COLUMNS]
+    if packed[_GOLD_ROWS] == 0:
+        packed[_GOLD_ROWS] = packed[_ROWS]
+    return Judgement(*packed)
 
 
 class Beat:
