@@ -33,6 +33,7 @@ pytestmark = pytest.mark.cluster
 STEPS = ("prepare", "train", "evaluate", "promote")
 PATIENCE = 2400.0  # seconds for anything; a quiet machine needs a fortieth
 KINDS = pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+OPEN = ("PENDING", "RUNNING")
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -175,6 +176,30 @@ def test_nights_from_the_form_run_across_four_pools_and_promote(stack: Stack) ->
     assert stack.steps(other)[1]["work_pool_name"] == "gpu-h100"
     rows = stack.here("releases")
     assert [(row["version"], row["aliases"]) for row in rows] == [("2", ["Production"]), ("1", ["Previous"])]
+
+
+def test_a_scheduled_night_runs_across_the_pools(stack: Stack) -> None:
+    (nightly,) = stack.post("deployments/filter", {"deployments": {"name": {"any_": ["nightly"]}}})
+    schedules = f"{stack.api}/deployments/{nightly['id']}/schedules"
+    parameters = {"recipe": "tiny", "overrides": ["training.seed=47"]}
+    every_minute = {"schedule": {"cron": "* * * * *"}, "active": True, "parameters": parameters}
+    (made,) = httpx.post(schedules, json=[every_minute], timeout=60).raise_for_status().json()
+    asked = {"flow_runs": {"deployment_id": {"any_": [nightly["id"]]}, "parent_flow_run_id": {"is_null_": True}}}
+
+    def promoted() -> Any:
+        runs = stack.post("flow_runs/filter", asked | {"sort": "START_TIME_ASC"})
+        return next((r for r in runs if r["auto_scheduled"] and r["state_name"] == "Promoted"), None)
+
+    try:
+        run = stack.until("a scheduled night is promoted", promoted)
+    finally:
+        httpx.delete(f"{schedules}/{made['id']}", timeout=60).raise_for_status()
+    pools = [step["work_pool_name"] for step in stack.steps(run["id"])]
+    assert (run["parameters"], pools) == (parameters, ["cpu", "gpu-l4", "gpu-t4", "cpu"])
+    # Those that the schedule had begun meanwhile find nothing new.
+    stack.until(
+        "no night runs", lambda: not [r for r in stack.post("flow_runs/filter", asked) if r["state_type"] in OPEN]
+    )
 
 
 def test_the_command_line_runs_a_night_of_the_deployment(stack: Stack) -> None:
@@ -391,7 +416,8 @@ def test_down_stops_what_up_started_and_nothing_else(stack: Stack) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     family = [p for pid in stack.pids().values() for p in (psutil.Process(pid), *psutil.Process(pid).children(True))]
     try:
-        assert set(stack.command("down", "--json")["stopped"]) == set(stack.pids())
+        running = set(stack.pids())
+        assert set(stack.command("down", "--json")["stopped"]) == running
         assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
         assert bystander.poll() is None
         assert stack.command("down", "--json")["stopped"] == []
