@@ -124,7 +124,7 @@ def show_night(outcome: dict[str, Any]) -> None:
 def _stages(console: Console, outcome: dict[str, Any]) -> None:
     drawn = _table("Stages")
     for column in ("stage", "rows", "steps", "loss", "", "validation loss", "seconds"):
-        drawn.add_column(column)
+        drawn.add_column(column, no_wrap=column == "loss")
     for stage in outcome["stages"]:
         losses = [loss for _, loss in outcome["curves"][stage["name"]]]
         name = stage["name"] + (" (reused)" if stage["reused"] else "")
