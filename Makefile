@@ -3,6 +3,7 @@
 #   make retrain                 set up, then run the quickstart night
 #   make retrain TORCH=cpu       on Linux without a GPU: torch from PyTorch's CPU index (smaller)
 #   make retrain RECIPE=my.yaml
+#   make bench-gpu               training on this machine's GPU, nothing downloaded; without one it says so
 #
 # TORCH chooses where torch comes from: empty (the default package index), or a PyTorch build such as cpu or cu130.
 # EXTRAS installs optional parts: gpu, vllm, fast, for example EXTRAS=gpu.
@@ -19,7 +20,7 @@ INSTALL_EXTRAS := dev$(if $(EXTRAS),$(comma)$(EXTRAS))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(INSTALL_EXTRAS))
 
-.PHONY: setup retrain test test-all test-cluster bench lint format clean
+.PHONY: setup retrain test test-all test-cluster bench bench-gpu lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -52,6 +53,9 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.attention
 	$(BIN)/python -m tests.benchmarks.training
 	$(BIN)/python -m tests.benchmarks.search
+
+bench-gpu: setup
+	$(BIN)/python -m tests.benchmarks.gpu
 
 lint: setup
 	$(BIN)/ruff check .

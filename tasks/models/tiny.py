@@ -63,13 +63,16 @@ TINY = {
 }
 
 
-def write_tiny_model(target: Path, name: str = "llama-tiny") -> None:
-    """Write the tiny model `name` of `TINY` and its byte-level tokenizer into `target`; always the same weights."""
+def write_tiny_model(target: Path, name: str = "llama-tiny", **sizes: Any) -> None:
+    """Write the tiny model `name` of `TINY` and its byte-level tokenizer into `target`; always the same weights.
+
+    `sizes` replace entries of its configuration, for a model that is random but not tiny.
+    """
     import torch
 
     tokenizer = _tokenizer(TINY[name])
     torch.manual_seed(0)
-    _model(TINY[name], tokenizer).save_pretrained(target)
+    _model(TINY[name], tokenizer, sizes).save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -92,7 +95,7 @@ def _tokenizer(tiny: Tiny) -> Any:
     return tokenizer
 
 
-def _model(tiny: Tiny, tokenizer: Any) -> Any:
+def _model(tiny: Tiny, tokenizer: Any, sizes: dict[str, Any]) -> Any:
     import transformers
 
     ids = {
@@ -102,30 +105,28 @@ def _model(tiny: Tiny, tokenizer: Any) -> Any:
         "eos_token_id": tokenizer.eos_token_id,
     }
     if tiny.model == "T5":
-        config = transformers.T5Config(
-            **ids,
-            d_model=64,
-            d_kv=16,
-            d_ff=128,
-            num_layers=2,
-            num_heads=4,
-            feed_forward_proj="gated-gelu",
-            decoder_start_token_id=tokenizer.pad_token_id,
-            tie_word_embeddings=False,
-        )
-        return transformers.T5ForConditionalGeneration(config)
-    own = {"head_dim": 16, "sliding_window": 4096} if tiny.model == "Gemma3" else {}
+        t5 = {
+            "d_model": 64,
+            "d_kv": 16,
+            "d_ff": 128,
+            "num_layers": 2,
+            "num_heads": 4,
+            "feed_forward_proj": "gated-gelu",
+            "decoder_start_token_id": tokenizer.pad_token_id,
+            "tie_word_embeddings": False,
+        }
+        return transformers.T5ForConditionalGeneration(transformers.T5Config(**(ids | t5 | sizes)))
+    own = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+    }
+    own |= {"head_dim": 16, "sliding_window": 4096} if tiny.model == "Gemma3" else {}
     own |= {"head_dim": 16} if tiny.model == "Qwen3" else {}
     name = "Gemma3TextConfig" if tiny.model == "Gemma3" else f"{tiny.model}Config"
-    config = getattr(transformers, name)(
-        **ids,
-        **own,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-    )
+    config = getattr(transformers, name)(**(ids | own | sizes))
     return getattr(transformers, f"{tiny.model}ForCausalLM")(config)

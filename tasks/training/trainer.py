@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -140,7 +142,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
         from transformers import EarlyStoppingCallback
 
         trainer.add_callback(EarlyStoppingCallback(run.stage.spec.patience, run.stage.spec.min_delta))
-    counted = _count_tokens(trainer, run)
+    counted, pace = _count_tokens(trainer, run), _keep_pace(trainer)
     # Batches of like length are drawn from torch's own random numbers, which must be the same in every process.
     trainer.accelerator.rng_types = ["torch"]
     checkpoint, started = last_checkpoint(run.folder), time.perf_counter()
@@ -152,11 +154,31 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
+    if len(pace) > 1:
+        # The median step: neither the first one's warm-up nor the writing of a checkpoint is in it.
+        between = [after - before for before, after in itertools.pairwise(pace)]
+        metrics["step_seconds"] = round(statistics.median(between), 5)
     read = summed(counted)
     if read["slots"]:
         metrics["tokens_per_second"] = round(read["tokens"] / seconds, 1)
         metrics["padding_share"] = round(1 - read["tokens"] / read["slots"], 4)
     return Trained(curve, eval_loss, trainer.state.global_step, resumed, metrics)
+
+
+def _keep_pace(trainer: Any) -> list[float]:
+    """When each optimiser step of `trainer` ended, in seconds, as they end."""
+    from transformers import TrainerCallback
+
+    ended: list[float] = []
+
+    class Pace(TrainerCallback):
+        """Notes the time."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            ended.append(time.perf_counter())
+
+    trainer.add_callback(Pace)
+    return ended
 
 
 def _count_tokens(trainer: Any, run: Run) -> dict[str, int]:
