@@ -61,6 +61,10 @@ class Engine:
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         return base
 
+    def drop_base(self) -> None:
+        """Let the next stage load the base model anew."""
+        self.__dict__.pop("base", None)
+
     @cached_property
     def validation(self) -> list[Example]:
         """The validation examples."""
@@ -121,4 +125,7 @@ class Method(Protocol):
         """Train `run.model` in place; goes on from the last whole checkpoint in `run.folder`."""
 
     def save(self, run: Run, folder: Path) -> None:
-        """Write what was trained into `folder`, so that `tasks.models.loading.load_adapter` takes it."""
+        """Write what was trained into `folder`, so that `tasks.models.loading.load_adapter` takes it.
+
+        Called in every process, of which the first one writes.
+        """

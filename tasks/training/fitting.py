@@ -50,7 +50,7 @@ def take_less(engine: Engine, stage: StageJob, error: RuntimeError) -> None:
             f"stage {stage.spec.name}: memory ran out with a single sequence a batch; lower training.max_length, or "
             "set training.gradient_checkpointing"
         ) from None
-    engine.__dict__.pop("base", None)
+    engine.drop_base()
 
 
 def release_memory() -> None:

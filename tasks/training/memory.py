@@ -58,7 +58,11 @@ def shape_of(model: Any) -> Shape:
 
 
 def estimate_memory(shape: Shape, stage: AnyStage, training: TrainingSpec, longest: int, taught: int) -> int:
-    """Bytes that a stage needs at its peak: `longest` tokens in its longest sequence, `taught` of them in answers."""
+    """Bytes that a stage needs at its peak: `longest` tokens in its longest sequence, `taught` of them in answers.
+
+    With several processes it is that of each. Of a divided model the embeddings and two layers are whole at a time; all
+    of it is while it is loaded.
+    """
     state = 4 + _STATE_BYTES.get(stage.optimizer, 8)  # the gradient in float32, and the optimiser's averages
     at_once = training.sequences_at_once(stage)
     unit = shape.width * longest * at_once
@@ -69,7 +73,12 @@ def estimate_memory(shape: Shape, stage: AnyStage, training: TrainingSpec, longe
     else:
         activations = whole * shape.layers
     scores = 2 * 4 * shape.vocabulary * taught * at_once  # in float32, with their gradient
-    return shape.weight_bytes + state * shape.trained + activations + scores
+    held = shape.weight_bytes + state * shape.trained
+    if training.shards > 1:
+        gathered = 4 * 2 * shape.vocabulary * shape.width + 2 * shape.weight_bytes // shape.layers
+        return max(shape.weight_bytes, held // training.shards + gathered + activations + scores)
+    buckets = 4 * shape.trained if training.processes > 1 else 0  # DDP's, beside the gradients
+    return held + buckets + activations + scores
 
 
 def device_memory(model: Any) -> int:

@@ -13,7 +13,9 @@ from typing import Any
 
 from infra.errors import NightshiftError, UserError, first_line
 from tasks.models.loading import ADAPTER_CONFIG, is_whole_model, load_adapter, load_base
+from tasks.training import ranks
 from tasks.training.engine import Engine
+from tasks.training.sharding import whole, whole_state
 from tasks.training.specs.lora import LoraSpec
 
 
@@ -59,11 +61,11 @@ def trainable(model: Any) -> dict[str, Any]:
 
 
 def weights_digest(model: Any) -> str:
-    """A sha256 of the trainable weights, the same wherever they lie."""
+    """A sha256 of the trainable weights, the same wherever they lie; every process of a divided model must ask."""
     digest = hashlib.sha256()
     for name, tensor in sorted(trainable(model).items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(whole(tensor.detach()).cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -88,8 +90,16 @@ def _saved_names(model: Any) -> dict[str, Any]:
 
 
 def save_part(run_model: Any, folder: Path, base_name: str) -> None:
-    """Write the trained part into `folder`: an adapter, or the whole model after full fine-tuning."""
-    run_model.save_pretrained(folder)
+    """Write the trained part into `folder`: an adapter, or the whole model after full fine-tuning.
+
+    Of several processes the first one writes; a divided model is gathered from all of them.
+    """
+    from peft import PeftModel
+
+    state = whole_state(run_model, trained_only=isinstance(run_model, PeftModel))
+    if not ranks.is_first():
+        return
+    run_model.save_pretrained(folder, **({} if state is None else {"state_dict": state}))
     config = folder / ADAPTER_CONFIG
     if config.is_file():
         # PEFT notes the base model's folder on this machine; a release must not carry it.

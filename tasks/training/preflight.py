@@ -17,6 +17,8 @@ from tasks.data.prompts import Prompter
 from tasks.data.schema import PromptTooLong
 from tasks.sql.features import features
 from tasks.sql.parse import parse
+from tasks.training import ranks
+from tasks.training.sharding import own_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,15 @@ def check_adapter(model: Any) -> None:
     for name, parameter in trainable:
         if parameter.dtype != torch.float32:
             raise NightshiftError(f"preflight: {name} is {parameter.dtype}; adapters train in float32")
-        if not torch.isfinite(parameter).all():
+        if not torch.isfinite(own_part(parameter)).all():
             raise NightshiftError(f"{name} holds values that are not finite: the training diverged")
 
 
 def check_gradients(model: Any) -> None:
     """After the first backward pass: some trainable weight has a gradient. (LoRA's A has none at first, B has.)"""
-    grads = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
-    if not any(float(grad.detach().abs().max()) > 0 for grad in grads):
+    grads = [own_part(p.grad) for p in model.parameters() if p.requires_grad and p.grad is not None]
+    here = any(bool(grad.detach().any()) for grad in grads)
+    if not ranks.summed({"reached": int(here)})["reached"]:
         raise NightshiftError("preflight: no gradient reaches the trainable weights")
 
 

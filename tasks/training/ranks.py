@@ -1,7 +1,7 @@
 """Several trainer processes that train one model: which of them this is, and how they wait for each other.
 
 torchrun or `accelerate launch` start them and tell each its place by environment (RANK, WORLD_SIZE); how gradients are
-shared is the business of transformers' Trainer. Only the first process writes and reports.
+shared, and a model divided, is the business of transformers' Trainer. Only the first process writes and reports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def begin(processes: int, cpu: bool) -> None:
+def begin(processes: int, cpu: bool, sharded: bool = False) -> None:
     """Meet the others, each on its own GPU; `processes` is how many the recipe asks for, and what it was planned for.
+
+    `sharded`: they will divide the model among them.
 
     Raises UserError when another number was started.
     """
@@ -32,9 +34,16 @@ def begin(processes: int, cpu: bool) -> None:
             f"started as {count()} trainer processes, but training.processes is {processes}: the batches would differ"
         )
     if processes > 1:
-        from accelerate import PartialState
+        from accelerate import DistributedType, PartialState
 
-        PartialState(cpu=cpu)
+        if sharded:
+            # As `accelerate launch` says it: whole states are gathered on CPUs, for which GPUs alone have no channel.
+            os.environ.update(ACCELERATE_USE_FSDP="true", FSDP_STATE_DICT_TYPE="FULL_STATE_DICT")
+        state = PartialState(cpu=cpu)
+        if cpu and sharded:
+            # On CPUs accelerate passes over what it is told about FSDP, without a word, though PyTorch shards there,
+            # too: it looks at the kind of its processes alone.
+            state.distributed_type = DistributedType.MULTI_GPU
 
 
 def wait_for_all() -> None:

@@ -34,7 +34,7 @@ def run_session(job: TrainingJob, work: Path) -> None:
     from transformers import set_seed
 
     engine = Engine(job, work, training_precision(job))
-    ranks.begin(job.training.processes, cpu=probe_device().kind == "cpu")
+    ranks.begin(job.training.processes, cpu=probe_device().kind == "cpu", sharded=job.training.shards > 1)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.count()))
     live: dict[Path, Any] = {}  # the policy in memory, by the folder it was written to
     for stage in job.stages:
@@ -57,7 +57,9 @@ def run_session(job: TrainingJob, work: Path) -> None:
             if model is None:
                 release_memory()
         ranks.wait_for_all()  # the first process has written the stage
-        if stage.spec.yields == "policy":
+        if job.training.shards > 1:
+            engine.drop_base()  # a divided model cannot be divided again: the next stage loads what this one wrote
+        elif stage.spec.yields == "policy":
             live = {folder / ADAPTER: model}
 
 
@@ -113,12 +115,13 @@ def _train_stage(engine: Engine, method: Method, stage: StageJob, model: Any, st
     trained = method.train(run)
     check_adapter(model)
     _check_learning(trained, weights_digest(model) != untrained, stage.spec.name)
-    if not ranks.is_first():
-        return
     # The adapter is written beside its final place and renamed: the folder is either absent or whole.
     making = folder / f"{ADAPTER}.tmp"
-    shutil.rmtree(making, ignore_errors=True)
+    if ranks.is_first():
+        shutil.rmtree(making, ignore_errors=True)
     method.save(run, making)
+    if not ranks.is_first():
+        return
     engine.tokenizer.save_pretrained(making)
     (making / "prompt.json").write_text(engine.job.prompt.model_dump_json(indent=2))
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)

@@ -18,6 +18,7 @@ AnyStage = SftStage | PromptTuningStage | Seq2SeqStage | RewardStage | DpoStage 
 METHODS = ("sft", "prompt_tuning", "seq2seq", "reward", "dpo", "grpo")
 RELEASE = "release:"  # how `start_from` names a version of a release
 _PARALLEL = ("sft", "seq2seq")  # methods that several processes can train together
+_SHARDED = ("sft",)  # methods whose model several processes can divide
 _EXECUTES = ("reward", "dpo", "grpo")  # their rows are run, and the reference of what they train is an adapter
 
 
@@ -70,6 +71,11 @@ class TrainingSpec(Spec):
         ge=1,
         description="trainer processes on one machine, one a GPU (data parallel); they share the global batch",
     )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none",
+        description="what each of several processes holds: the whole model, or (fsdp) its share of weights, gradients "
+        "and optimiser; every stage loads the model anew",
+    )
     share_prefix: int = Field(
         4,
         ge=1,
@@ -90,6 +96,10 @@ class TrainingSpec(Spec):
             raise ValueError("quantize: weights in 4 bits cannot be trained themselves; use tune: lora")
         if self.tune == "full" and self.runs_queries:
             raise ValueError("tune: full is for sft and seq2seq; reward, dpo and grpo train an adapter: use tune: lora")
+        if self.sharding != "none" and self.processes == 1:
+            raise ValueError("sharding: fsdp divides the model among several processes: set processes, or leave it out")
+        if self.sharding != "none" and self.quantize is not None:
+            raise ValueError("sharding: fsdp cannot divide weights in 4 bits: leave out quantize, or sharding")
         for place, stage in enumerate(self.stages):
             earlier = [before.name for before in self.stages[:place] if isinstance(before, RewardStage)]
             if isinstance(stage, GrpoStage) and stage.reward_model and stage.reward_model not in earlier:
@@ -116,6 +126,11 @@ class TrainingSpec(Spec):
                 raise ValueError(
                     f"stage {stage.name}: {stage.method} trains in one process; processes is for {', '.join(_PARALLEL)}"
                 )
+            if self.sharding != "none" and stage.method not in _SHARDED:
+                raise ValueError(
+                    f"stage {stage.name}: {stage.method} cannot be divided among processes; sharding is for "
+                    f"{', '.join(_SHARDED)}"
+                )
         return self
 
     @property
@@ -127,6 +142,11 @@ class TrainingSpec(Spec):
     def runs_queries(self) -> bool:
         """Whether a stage runs its rows' queries, and so needs their databases."""
         return any(stage.method in _EXECUTES for stage in self.stages)
+
+    @property
+    def shards(self) -> int:
+        """Parts that the model is divided into, one in each process; 1 when every process holds it whole."""
+        return 1 if self.sharding == "none" else self.processes
 
     def share_of(self, stage: AnyStage) -> int:
         """Rows in one training sequence of `stage`: only its own method can share a prefix."""

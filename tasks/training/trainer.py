@@ -12,6 +12,7 @@ from typing import Any
 from infra.errors import UserError
 from tasks.models.loading import require_bitsandbytes
 from tasks.models.precision import probe_device
+from tasks.training import sharding
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.engine import Run, Trained
 from tasks.training.ranks import is_first, summed, wait_for_all
@@ -42,6 +43,7 @@ def arguments(run: Run) -> dict[str, Any]:
         "fp16": precision.autocast == "float16",
         "tf32": precision.tf32 or None,
         "use_liger_kernel": precision.liger,
+        **sharding.arguments(training),
         "remove_unused_columns": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a loss that is not a number must show

@@ -18,8 +18,8 @@ from tests.tasks.training.test_stages import difference, plan, spec
 pytestmark = pytest.mark.night
 
 
-def train(job: TrainingJob, work: Path, processes: int) -> None:
-    process = ModelProcess("tasks.training.session", work / JOB, processes)
+def train(job: TrainingJob, work: Path, processes: int, module: str = "tasks.training.session") -> None:
+    process = ModelProcess(module, work / JOB, processes)
     try:
         process.wait()
     finally:

@@ -17,6 +17,7 @@ from tasks.training.job import StageJob
 from tasks.training.padding import additive, pad_rows, with_labels
 from tasks.training.parts import save_part, start_policy
 from tasks.training.preflight import check_gradients, check_rows, tokenise
+from tasks.training.sharding import check_divided, keep_precision
 from tasks.training.trainer import arguments, follow, run_trainer
 
 
@@ -54,7 +55,8 @@ def train_sft(run: Run) -> Trained:
     from peft.helpers import disable_input_dtype_casting
     from trl import SFTConfig, SFTTrainer
 
-    precision, share = run.engine.precision, run.engine.training.share_prefix
+    training, precision = run.engine.training, run.engine.precision
+    share = training.share_prefix
 
     class AnswerLossTrainer(SFTTrainer):
         """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
@@ -95,14 +97,19 @@ def train_sft(run: Run) -> Trained:
         eager = run.model.config._attn_implementation == "eager"
         return made | {"attention_mask": additive(made["attention_mask"])} if eager else made
 
+    def check(model: Any) -> None:
+        check_divided(model, training.shards)
+        check_gradients(model)
+
     config = SFTConfig(
         **arguments(run),
         train_sampling_strategy="group_by_length",
-        activation_checkpointing=run.engine.training.gradient_checkpointing,
+        activation_checkpointing=training.gradient_checkpointing,
         max_length=None,
         packing=False,
         prediction_loss_only=True,
     )
+    keep_precision(config, precision)
     trainer = AnswerLossTrainer(
         model=run.model,
         args=config,
@@ -110,7 +117,7 @@ def train_sft(run: Run) -> Trained:
         eval_dataset=dataset(run.validation) if run.validation else None,
         data_collator=batch,
         processing_class=run.engine.tokenizer,
-        callbacks=[follow(run.folder, run.progress, check_gradients)],
+        callbacks=[follow(run.folder, run.progress, check)],
     )
     # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
     with disable_input_dtype_casting(run.model, active=precision.autocast is not None):

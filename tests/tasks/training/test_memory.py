@@ -37,6 +37,15 @@ def test_what_saves_memory_lowers_the_estimate() -> None:
     assert estimate(replace(SHAPE, trained=596_049_920)) - estimate() == 12 * (596_049_920 - SHAPE.trained)
 
 
+def test_several_processes_hold_buckets_of_gradients_or_their_share_of_all() -> None:
+    whole = replace(SHAPE, trained=596_049_920, weight_bytes=4 * 596_049_920)
+    alone, together = estimate(whole), estimate(whole, processes=4)
+    divided = estimate(whole, processes=4, sharding="fsdp")
+    assert together - alone == 4 * whole.trained
+    embeddings, layers = 2 * 4 * 151_936 * 1024, 2 * whole.weight_bytes // 28
+    assert alone - divided == 16 * whole.trained - 16 * whole.trained // 4 - embeddings - layers
+
+
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     check_room("a", 10, 20, SHAPE, tmp_path)
     with pytest.raises(
