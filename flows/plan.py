@@ -45,12 +45,13 @@ def plan_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
 
 
 def recorded_speeds(store: Store, recipe: Recipe) -> Iterable[Speed]:
-    """What earlier nights with this model and the same kind of training recorded, a stage each."""
+    """What earlier nights with this model and the same kind of training on as many GPUs recorded, a stage each."""
+    kind = _kind(recipe.training.model_dump())
     for key in store.list("nights/"):
         if not key.endswith("/train.json"):
             continue
         frozen = store.read_json(key.replace("/train.json", "/night.json"))["recipe"]
-        same = frozen["model"] == recipe.model and frozen["training"].get("tune", "lora") == recipe.training.tune
+        same = frozen["model"] == recipe.model and _kind(frozen["training"]) == kind
         batches = {stage["name"]: stage["global_batch"] for stage in frozen["training"]["stages"]}
         for stage in store.read_json(key)["stages"] if same else ():
             gpu = class_of_device(stage.get("device", ""))
@@ -59,6 +60,11 @@ def recorded_speeds(store: Store, recipe: Recipe) -> Iterable[Speed]:
             per_row = stage["tokens"] / stage["rows"]
             tokens = per_row * stage["steps"] * batches[stage["name"]]
             yield Speed(gpu.pool, tokens, stage["seconds"], per_row)
+
+
+def _kind(training: dict[str, Any]) -> tuple[str, int, str]:
+    """What a speed holds for that a night with this `training` recorded; it may be older than some of the keys."""
+    return training.get("tune", "lora"), training.get("processes", 1), training.get("sharding", "none")
 
 
 def _no_model(step: str, recipe: Recipe) -> dict[str, Any]:
@@ -91,5 +97,13 @@ def _why(wanted: list[Placement], chosen: Placement | None, cheapest: Placement 
     before = "".join(f"{p.pool} is too small ({p.need_gib:.1f} of {p.room_gib:.0f} GiB); " for p in passed)
     if chosen.fits:
         also = f"; {cheapest.pool} would do, too" if cheapest and cheapest.room_gib < chosen.room_gib else ""
-        return f"{before}{chosen.need_gib:.1f} of {chosen.room_gib:.0f} GiB, in {chosen.precision}{also}"
-    return f"{before}fits {chosen.pool} only with {', '.join(chosen.levers)}"
+        fits = f"{chosen.need_gib:.1f} of {chosen.room_gib:.0f} GiB, in {chosen.precision}"
+        return f"{before}{fits}{_together(chosen)}{also}"
+    return f"{before}fits {chosen.pool} only with {', '.join(chosen.levers)}{_together(chosen)}"
+
+
+def _together(placement: Placement) -> str:
+    """What a pool's machines must have that one of `nightshift deploy` does not give."""
+    if placement.gpus == 1:
+        return ""
+    return f"; on each of {placement.gpus} GPUs in one machine, where `deploy` gives a job one"

@@ -50,7 +50,7 @@ def _show(found: dict[str, Any]) -> None:
         if step["classes"]:
             table(
                 f"{name} on every class",
-                ("pool", "GiB", "of", "precision", "fits", "hours", "cost"),
+                ("pool", "GPUs", "GiB", "of", "precision", "fits", "hours", "cost"),
                 [_row(c) for c in step["classes"]],
             )
     if not any(c["hours"] for c in found["steps"]["train"]["classes"]):
@@ -66,6 +66,7 @@ def _row(found: dict[str, Any]) -> tuple[Any, ...]:
         fits = "no"
     return (
         found["pool"],
+        str(found["gpus"]),
         f"{found['need_gib']:.1f}",
         f"{found['room_gib']:.0f}",
         found["precision"],

@@ -5,12 +5,13 @@ pass saves for the backward pass (operation by operation, for the decoder famili
 logits of the positions that have a loss. They are checked against PyTorch's memory tracker at true sizes
 (tests/tasks/training/test_footprint.py); the trainer's own preflight (`tasks.training.memory`) estimates from
 the loaded model and the real rows, more roughly. Limits: attention is counted as fused, as CUDA's kernels and the
-CPU's flash kernel have it; the allocator's fragmentation and the CUDA context are the caller's to add.
+CPU's flash kernel have it; the allocator's fragmentation and the CUDA context are the caller's to add. What several
+processes need follows from how PyTorch's DDP and FSDP2 work and was not measured.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.models.precision import Precision
@@ -39,6 +40,8 @@ class Step:
     quantized: bool = False
     checkpointing: bool = False
     beside: int = 0  # bytes of frozen weights held beside the model: a reference, a reward model
+    processes: int = 1  # that train together, each on a device of its own
+    shards: int = 1  # parts that the model is divided into among them
 
     @property
     def tokens(self) -> int:
@@ -73,7 +76,10 @@ class Memory:
 
 
 def step_memory(step: Step) -> Memory:
-    """The peak of one step of `step.tune`, from the second step on, when the optimiser's state exists."""
+    """The peak of one step of `step.tune`, from the second step on, when the optimiser's state exists.
+
+    With several processes it is that of each.
+    """
     trained = step.trained
     full = step.tune == "full"
     weights = step.beside + (4 * trained if full else frozen_weights(step))
@@ -89,7 +95,29 @@ def step_memory(step: Step) -> Memory:
         # Logits are gone when the first layer is computed again.
         again = forward.activations + _layer_bytes(step) * step.tokens
         moments.append(Memory(weights, adapter, 0, ADAM_STATE * trained, again, 0))
+    moments = [_of_each(step, memory) for memory in moments]
+    if step.shards > 1:
+        moments.append(Memory(weights, adapter, 0, 0, 0, 0))  # as it is loaded, before it is divided
     return max(moments, key=lambda memory: memory.total)
+
+
+def _of_each(step: Step, memory: Memory) -> Memory:
+    """What each of several processes holds of what one would hold."""
+    if step.shards == 1:
+        # DDP copies gradients into buckets that it sends, and keeps them.
+        buckets = 4 * step.trained if step.processes > 1 else 0
+        return replace(memory, gradients=memory.gradients + buckets)
+    shape, size = step.shape, _working(step)
+    # Whole are the embeddings, and two layers: the one that is computed and the one that is fetched meanwhile.
+    gathered = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) + 2 * shape.linear_parameters // shape.layers
+    gradients = 4 * gathered if step.tune == "full" else 0
+    return replace(
+        memory,
+        weights=memory.weights // step.shards + size * gathered,
+        adapter=memory.adapter // step.shards,
+        gradients=memory.gradients // step.shards + gradients,
+        optimiser=memory.optimiser // step.shards,
+    )
 
 
 def frozen_weights(step: Step) -> int:
@@ -109,7 +137,7 @@ def _activations(step: Step) -> int:
     if step.checkpointing:
         return (trained_layers + 1) * stream
     kept = trained_layers * layer + stream
-    if step.tune == "full" and step.precision.autocast is not None:
+    if step.tune == "full" and step.precision.autocast is not None and step.shards == 1:
         # Autocast's copies of the weights live as long as the graph that refers to them.
         kept += BYTES[step.precision.autocast] * step.shape.linear_parameters
     return kept

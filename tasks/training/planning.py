@@ -40,7 +40,10 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One step of the night on one class. `levers` are the settings that make it fit, none when it does as it is."""
+    """One step of the night on one class. `levers` are the settings that make it fit, none when it does as it is.
+
+    `gpus` is how many of the class one machine must have; what is needed is of each.
+    """
 
     pool: str
     fits: bool
@@ -52,6 +55,7 @@ class Placement:
     hours: float | None = None
     cost: float | None = None
     parts_gib: dict[str, float] | None = None
+    gpus: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -97,6 +101,8 @@ def stage_step(
         first_layer=training.lora.first_layer,
         quantized=training.quantize is not None,
         checkpointing=training.gradient_checkpointing,
+        processes=training.processes,
+        shards=training.shards,
     )
     if stage.method == "sft":
         return step
@@ -124,9 +130,10 @@ def place_training(
     def need(spec: TrainingSpec) -> Memory:
         return training_memory(spec, shape, precision_on(gpu, spec), answer_tokens)
 
-    placement = _place(gpu, need(training), precision_on(gpu, training))
+    placement = _place(gpu, need(training), precision_on(gpu, training), training.processes)
     if not placement.fits:
-        placement = _with_levers(placement, gpu, ((levers, need(spec)) for levers, spec in _easier(training, gpu)))
+        tries = ((levers, need(spec)) for levers, spec in _easier(training, gpu))
+        placement = _with_levers(placement, gpu, tries, training.processes)
     hours = _hours(training, gpu, speeds)
     cost = None if hours is None or not price else round(hours * price, 2)
     return replace(placement, hours=hours, cost=cost)
@@ -147,36 +154,41 @@ def place_evaluation(evaluation: EvaluationSpec, training: TrainingSpec, shape: 
     return _with_levers(placement, gpu, (((f"evaluation.batch_size={n}",), need(n)) for n in smaller))
 
 
-def _place(gpu: GpuClass, memory: Memory, precision: Precision) -> Placement:
-    need = _gib_needed(memory, gpu)
+def _place(gpu: GpuClass, memory: Memory, precision: Precision, processes: int = 1) -> Placement:
+    need = _gib_needed(memory, gpu, processes)
     parts = {name: round(size / GIB, 2) for name, size in asdict(memory).items()}
     told = precision.autocast or precision.weights
-    return Placement(gpu.pool, need <= gpu.memory_gib, need, gpu.memory_gib, told, parts_gib=parts)
+    gpus = processes if gpu.is_gpu else 1
+    return Placement(gpu.pool, need <= gpu.memory_gib, need, gpu.memory_gib, told, parts_gib=parts, gpus=gpus)
 
 
-def _gib_needed(memory: Memory, gpu: GpuClass) -> float:
-    return round(FRAGMENTATION * memory.total / GIB + PROCESS_GIB[gpu.is_gpu], 2)
+def _gib_needed(memory: Memory, gpu: GpuClass, processes: int = 1) -> float:
+    """Of each GPU; processes on CPUs share the machine's memory."""
+    need = FRAGMENTATION * memory.total / GIB + PROCESS_GIB[gpu.is_gpu]
+    return round(need if gpu.is_gpu else need * processes, 2)
 
 
-def _with_levers(placement: Placement, gpu: GpuClass, tries: Iterator[tuple[tuple[str, ...], Memory]]) -> Placement:
+def _with_levers(
+    placement: Placement, gpu: GpuClass, tries: Iterator[tuple[tuple[str, ...], Memory]], processes: int = 1
+) -> Placement:
     """The first of `tries` that fits; the placement itself where none does."""
     for levers, memory in tries:
-        if (need := _gib_needed(memory, gpu)) <= gpu.memory_gib:
+        if (need := _gib_needed(memory, gpu, processes)) <= gpu.memory_gib:
             return replace(placement, levers=levers, need_with_levers_gib=need)
     return placement
 
 
 def _easier(training: TrainingSpec, gpu: GpuClass) -> Iterator[tuple[tuple[str, ...], TrainingSpec]]:
     """The recipe with more and more levers pulled, the cheapest first: accumulation costs little, recomputing a third
-    of the time, four bits and adapters change what is learnt."""
+    of the time, dividing the model the sending of its weights; four bits and adapters change what is learnt."""
     pulled: dict[str, Any] = {}
 
     def pull(**more: Any) -> Iterator[tuple[tuple[str, ...], TrainingSpec]]:
-        pulled.update(more)
         try:
-            spec = TrainingSpec.model_validate(training.model_dump() | pulled)
+            spec = TrainingSpec.model_validate(training.model_dump() | pulled | more)
         except ValidationError:
             return  # a combination that recipes may not have, such as a batch that does not divide
+        pulled.update(more)
         texts = tuple(f"training.{key}={str(value).lower()}" for key, value in pulled.items())
         yield texts, spec
 
@@ -184,8 +196,11 @@ def _easier(training: TrainingSpec, gpu: GpuClass) -> Iterator[tuple[tuple[str, 
         yield from pull(per_device_batch=batch)
     if not training.gradient_checkpointing:
         yield from pull(gradient_checkpointing=True)
+    if training.processes > 1 and training.shards == 1 and gpu.is_gpu:
+        yield from pull(sharding="fsdp")
     if training.tune == "full":
         yield from pull(tune="lora")
+    pulled.pop("sharding", None)  # four bits cannot be divided
     if training.quantize is None and gpu.is_gpu:
         yield from pull(quantize="nf4")
 

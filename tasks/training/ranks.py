@@ -22,17 +22,30 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def check_gpus(processes: int, gpus: int) -> None:
+    """Raise UserError where fewer GPUs are visible than there are processes, each of which needs one."""
+    if processes > gpus:
+        raise UserError(
+            f"training.processes is {processes}, but {gpus} GPUs are visible on this machine: lower it, take a machine "
+            "with more, or show them all (CUDA_VISIBLE_DEVICES)"
+        )
+
+
 def begin(processes: int, cpu: bool, sharded: bool = False) -> None:
     """Meet the others, each on its own GPU; `processes` is how many the recipe asks for, and what it was planned for.
 
     `sharded`: they will divide the model among them.
 
-    Raises UserError when another number was started.
+    Raises UserError when another number was started, or there are fewer GPUs.
     """
     if count() != processes:
         raise UserError(
             f"started as {count()} trainer processes, but training.processes is {processes}: the batches would differ"
         )
+    if processes > 1 and not cpu:
+        import torch
+
+        check_gpus(processes, torch.cuda.device_count())
     if processes > 1:
         from accelerate import DistributedType, PartialState
 

@@ -78,6 +78,34 @@ def test_full_fine_tuning_needs_more_and_adapters_are_its_last_lever(tmp_path: P
     assert full["gpu-h100"]["levers"][-1] == "training.tune=lora"
 
 
+def test_several_processes_need_as_many_gpus_and_a_divided_model_less_on_each(tmp_path: Path) -> None:
+    full = ("training.tune=full", "training.share_prefix=1", "training.per_device_batch=1")
+
+    def on(*more: str) -> dict[str, Any]:
+        return plan_recipe(recipe(tmp_path, LLAMA_8B, *full, *more), settings(tmp_path))
+
+    alone, together, divided = on(), on("training.processes=4"), on("training.processes=4", "training.sharding=fsdp")
+    one, four, parts = (places(found)["gpu-h100"] for found in (alone, together, divided))
+    assert [place["gpus"] for place in (one, four, parts)] == [1, 4, 4]
+    # DDP keeps a second copy of 4 bytes of every gradient; a quarter of 16 bytes a weight is a quarter.
+    assert four["need_gib"] - one["need_gib"] == pytest.approx(1.08 * 4 * 8.03e9 / 2**30, rel=0.05)
+    assert 16 * 8.03e9 / 4 / 2**30 < parts["need_gib"] < one["need_gib"] / 2
+    assert parts["fits"]
+    assert not four["fits"]
+    assert "training.sharding=fsdp" in four["levers"]
+    assert "training.tune=lora" not in four["levers"]
+    assert "on each of 4 GPUs in one machine" in divided["steps"]["train"]["why"]
+    assert "GPUs" not in alone["steps"]["train"]["why"]
+    assert places(divided, "evaluate")["gpu-h100"]["gpus"] == 1
+
+
+def test_processes_on_cpus_share_their_memory(tmp_path: Path) -> None:
+    asked = ("training.processes=2", "training.share_prefix=1", "training.per_device_batch=1")
+    two = places(plan_recipe(recipe(tmp_path, sizes.QWEN3_06, *asked), settings(tmp_path)))["cpu"]
+    assert two["gpus"] == 1
+    assert two["need_gib"] == pytest.approx(2 * (1.08 * sum(two["parts_gib"].values()) + 1.5), rel=0.02)
+
+
 def test_hours_and_cost_come_from_recorded_nights_of_the_class_alone(tmp_path: Path) -> None:
     asked = recipe(tmp_path, LLAMA_8B)
     there = settings(tmp_path, prices={"gpu-l4": 0.8})
@@ -91,6 +119,8 @@ def test_hours_and_cost_come_from_recorded_nights_of_the_class_alone(tmp_path: P
     assert train["gpu-l4"]["hours"] == round(2400 / 500 / 3600, 3)
     assert train["gpu-l4"]["cost"] == round(train["gpu-l4"]["hours"] * 0.8, 2)
     assert train["gpu-h100"]["hours"] is None
+    twice = recipe(tmp_path, LLAMA_8B, "training.processes=2", "training.share_prefix=1", "training.per_device_batch=1")
+    assert places(plan_recipe(twice, there))["gpu-l4"]["hours"] is None  # a speed of another number of GPUs
     other = parse_recipe(asked.content() | {"model": "random:llama-tiny"}, "other")
     store.write_json("nights/n1/night.json", {"recipe": other.content()})
     assert places(plan_recipe(asked, there))["gpu-l4"]["hours"] is None

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from infra.errors import UserError
+from tasks.training.ranks import check_gpus
 from tasks.training.spec import TrainingSpec
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 3])
+def test_each_process_needs_a_gpu(gpus: int) -> None:
+    with pytest.raises(UserError, match=rf"training.processes is 4, but {gpus} GPUs are visible"):
+        check_gpus(4, gpus)
+    check_gpus(4, 4)
 
 
 def training(**changes: object) -> TrainingSpec:
