@@ -47,16 +47,12 @@ def begin(processes: int, cpu: bool, sharded: bool = False) -> None:
 
         check_gpus(processes, torch.cuda.device_count())
     if processes > 1:
-        from accelerate import DistributedType, PartialState
+        from accelerate import PartialState
 
         if sharded:
             # As `accelerate launch` says it: whole states are gathered on CPUs, for which GPUs alone have no channel.
             os.environ.update(ACCELERATE_USE_FSDP="true", FSDP_STATE_DICT_TYPE="FULL_STATE_DICT")
-        state = PartialState(cpu=cpu)
-        if cpu and sharded:
-            # On CPUs accelerate passes over what it is told about FSDP, without a word, though PyTorch shards there,
-            # too: it looks at the kind of its processes alone.
-            state.distributed_type = DistributedType.MULTI_GPU
+        PartialState(cpu=cpu)
 
 
 def wait_for_all() -> None:

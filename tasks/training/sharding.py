@@ -20,15 +20,24 @@ def arguments(training: TrainingSpec) -> dict[str, Any]:
     return {} if training.shards == 1 else {"fsdp": True, "fsdp_config": {"version": 2}}
 
 
-def keep_precision(config: Any, precision: Precision) -> None:
+def prepare(config: Any, precision: Precision) -> None:
     """Let the divided model compute as autocast would: products in 16 bits, gradients added up in float32.
 
-    accelerate adds them up in 16 bits where it is not told otherwise. `config` are the trainer's arguments.
+    accelerate adds them up in 16 bits where it is not told otherwise. `config` are the trainer's arguments; call it
+    between their making and the trainer's.
     """
+    if not config.fsdp_plugin_args:
+        return
     import torch
+    from accelerate import DistributedType, PartialState
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    if config.fsdp_plugin_args and precision.autocast:
+    state = PartialState()
+    if state.device.type == "cpu":
+        # On CPUs accelerate passes over what it is told about FSDP, without a word, though PyTorch divides there, too:
+        # it looks at the kind of its processes alone, which the trainer's arguments have found out anew.
+        state.distributed_type = DistributedType.MULTI_GPU
+    if precision.autocast:
         half = getattr(torch, precision.autocast)
         policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=half)
         config.fsdp_plugin_args["mixed_precision_policy"] = policy

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.training import sharding
 from tasks.training.batches import IGNORED, collate, group_rows, join_rows
 from tasks.training.engine import Engine, Prepared, Run, Trained
 from tasks.training.job import StageJob
 from tasks.training.padding import additive, pad_rows, with_labels
 from tasks.training.parts import save_part, start_policy
 from tasks.training.preflight import check_gradients, check_rows, tokenise
-from tasks.training.sharding import check_divided, keep_precision
 from tasks.training.trainer import arguments, follow, run_trainer
 
 
@@ -98,7 +98,7 @@ def train_sft(run: Run) -> Trained:
         return made | {"attention_mask": additive(made["attention_mask"])} if eager else made
 
     def check(model: Any) -> None:
-        check_divided(model, training.shards)
+        sharding.check_divided(model, training.shards)
         check_gradients(model)
 
     config = SFTConfig(
@@ -109,7 +109,7 @@ def train_sft(run: Run) -> Trained:
         packing=False,
         prediction_loss_only=True,
     )
-    keep_precision(config, precision)
+    sharding.prepare(config, precision)
     trainer = AnswerLossTrainer(
         model=run.model,
         args=config,
