@@ -52,6 +52,8 @@ class Engine:
     @cached_property
     def base(self) -> Any:
         """The base model; a method's `start` makes it trainable, in place."""
+        if self.training.backend == "unsloth":
+            return self._base_of_unsloth()
         base = load_base(Path(self.job.base), self.precision, self.training.quantize)
         check_architecture(base.config, self.job.stages[0].spec.architecture, self.job.stages[0].spec.method)
         base.config.use_cache = False
@@ -59,6 +61,21 @@ class Engine:
             from peft import prepare_model_for_kbit_training
 
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+        return base
+
+    def _base_of_unsloth(self) -> Any:
+        from tasks.models import unsloth
+
+        training = self.training
+        base = unsloth.load_base(
+            Path(self.job.base),
+            self.precision,
+            training.quantize is not None,
+            training.max_length,
+            training.gradient_checkpointing,
+        )
+        check_architecture(base.config, "causal", "sft")
+        base.config.use_cache = False
         return base
 
     def drop_base(self) -> None:

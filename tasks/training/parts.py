@@ -26,33 +26,50 @@ def start_policy(engine: Engine, before: Path | None) -> Any:
         if is_whole_model(before) != whole:
             kind = "all weights of a model" if not whole else "an adapter"
             raise UserError(f"training.tune={engine.training.tune}, but the folder it starts from holds {kind}")
+        if engine.training.backend == "unsloth":
+            return add_adapter_of_unsloth(engine, before)
         if not whole:
             return load_adapter(engine.base, before, trainable=True)
         model = load_base(before, engine.precision)
         model.config.use_cache = False
         return model.requires_grad_(True)
+    if engine.training.backend == "unsloth":
+        return add_adapter_of_unsloth(engine, None)
     return engine.base.requires_grad_(True) if whole else add_adapter(engine.base, engine.training.lora)
+
+
+def add_adapter_of_unsloth(engine: Engine, before: Path | None) -> Any:
+    """Unsloth's base with the adapter of `before`, or a fresh one."""
+    from tasks.models import unsloth
+
+    training = engine.training
+    settings = adapter_settings(engine.base.config, training.lora)
+    return unsloth.add_adapter(engine.base, settings, training.gradient_checkpointing, training.seed, before)
 
 
 def add_adapter(base: Any, lora: LoraSpec) -> Any:
     """`base` with a fresh, trainable LoRA adapter; raises UserError when it has none of the target layers."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets if lora.targets == "all-linear" else list(lora.targets),
-        layers_to_transform=list(range(lora.first_layer, base.config.num_hidden_layers)) if lora.first_layer else None,
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-        bias="none",
-        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
-    )
+    task = "SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM"
+    config = LoraConfig(**adapter_settings(base.config, lora), use_dora=lora.dora, task_type=task)
     try:
         return get_peft_model(base, config)
     except ValueError as error:
         raise UserError(f"training.lora does not fit the model: {first_line(error)}") from None
+
+
+def adapter_settings(config: Any, lora: LoraSpec) -> dict[str, Any]:
+    """The recipe's adapter in the names of PEFT's LoraConfig, for a model with this `config`."""
+    return {
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.targets if lora.targets == "all-linear" else list(lora.targets),
+        "layers_to_transform": list(range(lora.first_layer, config.num_hidden_layers)) if lora.first_layer else None,
+        "use_rslora": lora.rslora,
+        "bias": "none",
+    }
 
 
 def trainable(model: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
+from tasks.models.unsloth import import_unsloth
 from tasks.training import ranks
 from tasks.training.engine import Engine, Method, Run, Trained
 from tasks.training.fitting import fit_batch, release_memory, take_less
@@ -30,6 +31,8 @@ from tasks.training.rungs import Watch
 
 def run_session(job: TrainingJob, work: Path) -> None:
     """Run every unfinished stage of `job` below the folder `work`."""
+    if job.training.backend == "unsloth":
+        import_unsloth(probe_device())  # before transformers, which it patches
     import torch
     from transformers import set_seed
 

@@ -45,6 +45,10 @@ Stage = Annotated[
 class TrainingSpec(Spec):
     """The curriculum."""
 
+    backend: Literal["transformers", "unsloth"] = Field(
+        "transformers",
+        description="whose code runs the model; unsloth: LoRA adapters by sft on one CUDA GPU, installed apart",
+    )
     seed: int = Field(42, description="seed of weights, sampling and data order")
     start_from: str = Field(
         "base",
@@ -96,6 +100,8 @@ class TrainingSpec(Spec):
             raise ValueError("quantize: weights in 4 bits cannot be trained themselves; use tune: lora")
         if self.tune == "full" and self.runs_queries:
             raise ValueError("tune: full is for sft and seq2seq; reward, dpo and grpo train an adapter: use tune: lora")
+        if self.backend == "unsloth" and (wrong := self._beyond_unsloth()):
+            raise ValueError(f"backend: unsloth trains LoRA adapters by sft in one process; change {', '.join(wrong)}")
         if self.sharding != "none" and self.processes == 1:
             raise ValueError("sharding: fsdp divides the model among several processes: set processes, or leave it out")
         if self.sharding != "none" and self.quantize is not None:
@@ -132,6 +138,18 @@ class TrainingSpec(Spec):
                     f"{', '.join(_SHARDED)}"
                 )
         return self
+
+    def _beyond_unsloth(self) -> list[str]:
+        """Settings that Unsloth's code cannot follow: it drops the mask that keeps rows of one sequence apart."""
+        wrong = {
+            "tune": self.tune != "lora",
+            "methods": any(stage.method != "sft" for stage in self.stages),
+            "share_prefix (to 1)": self.share_prefix > 1,
+            "processes": self.processes > 1,
+            "quantize (to nf4)": self.quantize == "fp4",
+            "lora.dora": self.lora.dora,
+        }
+        return [name for name, is_wrong in wrong.items() if is_wrong]
 
     @property
     def soft_prompt(self) -> bool:

@@ -56,7 +56,7 @@ def train_sft(run: Run) -> Trained:
     from trl import SFTConfig, SFTTrainer
 
     training, precision = run.engine.training, run.engine.precision
-    share = training.share_prefix
+    share, own_code = training.share_prefix, training.backend == "unsloth"
 
     class AnswerLossTrainer(SFTTrainer):
         """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
@@ -68,8 +68,9 @@ def train_sft(run: Run) -> Trained:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if self.accelerator.num_processes > 1:
-                # Several processes synchronise gradients in the wrapper that the lines below step around.
+            if own_code or self.accelerator.num_processes > 1:
+                # The lines below step around Unsloth's forward, and around the wrapper in which several processes
+                # synchronise gradients.
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             causal = self.accelerator.unwrap_model(model)
             causal = causal.get_base_model() if isinstance(causal, PeftModel) else causal
@@ -104,7 +105,7 @@ def train_sft(run: Run) -> Trained:
     config = SFTConfig(
         **arguments(run),
         train_sampling_strategy="group_by_length",
-        activation_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing=training.gradient_checkpointing and not own_code,
         max_length=None,
         packing=False,
         prediction_loss_only=True,
@@ -120,5 +121,5 @@ def train_sft(run: Run) -> Trained:
         callbacks=[follow(run.folder, run.progress, check)],
     )
     # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
-    with disable_input_dtype_casting(run.model, active=precision.autocast is not None):
+    with disable_input_dtype_casting(run.model, active=precision.autocast is not None and not own_code):
         return run_trainer(trainer, run)
