@@ -73,7 +73,7 @@ def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport
         varies=plan.spec.varies,
         reference=plan.spec.reference if plan.spec.reference in names else "",
         trials=trials,
-        questions=[asked for asked in plan.spec.findings if {asked.one, asked.other} <= planned],
+        questions=[asked for asked in plan.spec.findings if asked.runs <= planned],
         facts=_facts(plan, night, dataset, runs),
         left_out=plan.at.left_out | _not_run(plan, names),
         description=plan.at.description,

@@ -68,8 +68,20 @@ def test_every_built_in_study_resolves_at_each_of_its_scales(name: str) -> None:
         plan = plan_study(spec, scale)
         assert [row.spec.name for row in plan.rows] == [row.name for row in at.rows]
         assert len({row.recipes[0].prompt for row in plan.rows}) == 1
-        named = {name for question in spec.findings for name in (question.one, question.other)}
+        named = {name for question in spec.findings for name in question.runs}
         assert named & {row.spec.name for row in plan.rows}
+
+
+def test_the_curriculum_and_the_mixture_train_the_same_rows_in_as_many_steps() -> None:
+    plan = plan_study(load_study("curriculum"), "quickstart")
+    by_name = {row.spec.name: row.recipes[0].training for row in plan.rows}
+    for seed in (1, 2, 3):
+        curriculum, mixed = by_name[f"curriculum_{seed}"], by_name[f"mixed_{seed}"]
+        assert curriculum.seed == mixed.seed == seed
+        taught = [difficulty for stage in curriculum.stages for difficulty in stage.data.difficulty]
+        assert sorted(taught) == sorted(mixed.stages[0].data.difficulty)  # each difficulty once, nothing replayed
+        (shared,) = {(s.learning_rate, s.scheduler, s.global_batch) for s in (*curriculum.stages, *mixed.stages)}
+        assert shared == (1.5e-3, "constant_with_warmup", 16)
 
 
 def test_the_ten_methods_chain_what_they_need() -> None:
