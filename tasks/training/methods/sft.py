@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.models.families import PRODUCTS
 from tasks.training.batches import IGNORED, collate, group_rows, join_rows
 from tasks.training.engine import Engine, Prepared, Run, Trained
+from tasks.training.inner_scale import scale_inside
 from tasks.training.job import StageJob
 from tasks.training.padding import additive, pad_rows, with_labels
 from tasks.training.parts import save_part, start_policy
@@ -44,6 +46,8 @@ class Sft:
 
 
 METHOD = Sft()
+# Attention that adds its mask to the scores, and in what numbers: made once a batch instead of once a layer.
+_ADDED = {"eager": "float32", PRODUCTS: "bfloat16"}
 
 
 def train_sft(run: Run) -> Trained:
@@ -55,6 +59,7 @@ def train_sft(run: Run) -> Trained:
     from trl import SFTConfig, SFTTrainer
 
     precision, share = run.engine.precision, run.engine.training.share_prefix
+    attention = run.model.config._attn_implementation
 
     class AnswerLossTrainer(SFTTrainer):
         """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
@@ -92,8 +97,9 @@ def train_sft(run: Run) -> Trained:
         if share == 1:
             return pad_rows(sequences, pad)
         made = collate(sequences, pad)
-        eager = run.model.config._attn_implementation == "eager"
-        return made | {"attention_mask": additive(made["attention_mask"])} if eager else made
+        if attention not in _ADDED:
+            return made
+        return made | {"attention_mask": additive(made["attention_mask"], _ADDED[attention])}
 
     config = SFTConfig(
         **arguments(run),
@@ -113,5 +119,5 @@ def train_sft(run: Run) -> Trained:
         callbacks=[follow(run.folder, run.progress, check_gradients)],
     )
     # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
-    with disable_input_dtype_casting(run.model, active=precision.autocast is not None):
+    with disable_input_dtype_casting(run.model, active=precision.autocast is not None), scale_inside(run.model):
         return run_trainer(trainer, run)
