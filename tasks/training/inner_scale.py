@@ -1,4 +1,4 @@
-"""LoRA's factor, applied where it is cheap: to the few values between its two matrices, not to the layer's whole output.
+"""LoRA's factor applied where it is cheap: to the few values between its two matrices, not to the whole output.
 
 PEFT multiplies the output of B by alpha / r, a pass over memory as wide as the layer, and another in the backward pass:
 a fiftieth of a step on a CPU. B is linear, so the product may be taken before it. Where the factor is a power of two
