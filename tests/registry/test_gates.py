@@ -220,6 +220,9 @@ def test_broken_gold_is_left_out_of_a_pair():
         ({"metric": "quarantined_share", "max": 5}, "between 0 and 1"),
         (MIN | {"every": "difficulty", "slice": {"difficulty": "hard"}}, "one of the two"),
         (MIN | {"keep_fixed": True}, "gates of their own"),
+        ({"metric": "execution_accuracy", "keep_fixed": True, "min": 0.0}, "gates of their own"),
+        (MIN | {"confidence": 0.99}, "needs versus"),
+        (MIN | {"slice": {"difficulty": "hard"}, "min_examples": 5}, "goes with every"),
         ({"metric": "rougeL", "keep_fixed": True}, "says what is right"),
     ],
 )
