@@ -24,7 +24,8 @@ def status(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Say what is in Production, since when, why and by whom; who waits for approval; and where reality differs.
+    """Say what is in Production, since when, why and by whom; whether a newer version was rejected, and why; who waits
+    for approval; and where reality differs.
 
     Repairs what MLflow shows. Exit code 1 when something is wrong with Production itself.
 
@@ -58,11 +59,14 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
             continue  # what is in Production is not known; the finding below says why
         if now is None:
             console.print(f"{name}: nothing is in Production", highlight=False)
-            continue
-        before = f"; before it version {one['previous']}" if one["previous"] else ""
-        by = " and ".join(filter(None, (now["actor"], now["approver"])))
-        console.print(f"{name}: version {now['version']} is in Production{before}", highlight=False)
-        console.print(f"  since {minute(now['time'])} UTC, by {escape(by)}: {escape(now['reason'])}", highlight=False)
+        else:
+            before = f"; before it version {one['previous']}" if one["previous"] else ""
+            by = " and ".join(filter(None, (now["actor"], now["approver"])))
+            since = f"since {minute(now['time'])} UTC, by {escape(by)}: {escape(now['reason'])}"
+            console.print(f"{name}: version {now['version']} is in Production{before}", highlight=False)
+            console.print(f"  {since}", highlight=False)
+        if no := one["rejected"]:
+            console.print(f"  version {no['version']} was rejected: {escape(no['reason'])}", highlight=False)
     waiting = [r for one in seen for r in one["awaiting_approval"]]
     if waiting:
         shown = [(r["release"], r["version"], minute(r["deadline"]), r["reason"]) for r in waiting]
@@ -111,12 +115,12 @@ def _show_diff(found: dict[str, Any]) -> None:
     from flows.cli.show import table
 
     a, b = f"version {found['a']['version']}", f"version {found['b']['version']}"
-    splits = found["data"]["splits"] or {}
-    table(
-        f"Data: {'the same' if found['data']['same'] else 'changed'}",
-        ("split", a, b, "added", "removed"),
-        [(name, s["a"], s["b"], s["added"], s["removed"]) for name, s in splits.items()],
-    )
+    splits, same = found["data"]["splits"], "the same" if found["data"]["same"] else "changed"
+    if splits is None:
+        print(f"Data: {same}; which rows is not known: a dataset's manifest is no longer in the store\n")
+    else:
+        rows = [(name, s["a"], s["b"], s["added"], s["removed"]) for name, s in splits.items()]
+        table(f"Data: {same}", ("split", a, b, "added", "removed"), rows)
     table("Recipe", ("key", a, b), [(c["key"], json.dumps(c["a"]), json.dumps(c["b"])) for c in found["recipe"]])
     common = found["examples"]["common"]
     rows = [

@@ -52,16 +52,18 @@ def test_status_says_what_is_in_production_in_sentences(width: int, capsys: pyte
     now = {"version": "4", "time": "2026-03-04T03:12:59+00:00", "actor": "nightshift", "approver": "Ada",
            "reason": "read the report"}  # fmt: skip
     request = {"release": "b", "version": "9", "deadline": "2026-03-05T03:12:59+00:00", "reason": "a new base model"}
-    nothing = {"awaiting_approval": [], "findings": [], "adopted": False}
+    nothing = {"awaiting_approval": [], "findings": [], "adopted": False, "rejected": None}
+    no = {"version": "5", "reason": "latency_seconds max: 9 measured, at most 2 asked"}
     _show_status(
         [
-            {"release": "a", "production": now, "previous": "3", **nothing},
+            {"release": "a", "production": now, "previous": "3", **nothing, "rejected": no},
             {"release": "b", "production": None, "previous": None, **nothing, "awaiting_approval": [request]},
         ]
     )
     shown = capsys.readouterr().out
     assert "a: version 4 is in Production; before it version 3\n" in shown
     assert "since 2026-03-04 03:12 UTC, by nightshift and Ada: read the report" in shown
+    assert "version 5 was rejected: latency_seconds max: 9 measured, at most 2 asked" in " ".join(shown.split())
     assert "b: nothing is in Production" in shown
     assert "9        2026-03-05 03:12  a new base model" in shown
     assert max(map(len, shown.splitlines())) <= width
