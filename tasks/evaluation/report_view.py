@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
 from tasks.evaluation.metrics import MAIN, METRICS
 from tasks.evaluation.nights_chart import nights_chart
+from tasks.evaluation.perplexity import perplexity
 from tasks.evaluation.report_examples import choose_examples
 from tasks.evaluation.report_tables import (
     Cards,
@@ -214,6 +215,7 @@ def _stage(stage: StageLine) -> dict[str, Any]:
         "first": f"{losses[0]:.3f}" if losses else "",
         "last": f"{losses[-1]:.3f}" if losses else "",
         "eval": "" if stage.eval_loss is None else f"{stage.eval_loss:.3f}",
+        "perplexity": "" if (found := perplexity(stage.method, stage.eval_loss)) is None else f"{found:.3f}",
         "seconds": "" if stage.seconds is None else duration(stage.seconds),
         "reused": stage.reused,
     }

@@ -58,7 +58,7 @@ def card(judged):
         manifest={
             "accounting": {"rows": 10, "kept": 9},
             "splits": {"train": 8, "test": 1},
-            "difficulty": {"train": {"easy": 8}, "test": {"hard": 1}},
+            "difficulty": {"train": {"hard": 3, "easy": 5}, "test": {"medium": 1}},
             "mixture": {"gen": {"rows": 8, "epochs": 1.25}},
         },
         stages=[
@@ -86,10 +86,11 @@ def test_both_forms_hold_every_part(card):
     for text in (markdown.replace("\\", ""), html):
         for part in (
             "Apache-2.0", "not pinned", "0.600 (0.500 to 0.700)", "0.600 of 50", "clause: join", "wrong_rows 7",
-            "epochs 1.25", "2.000 to 1.000", "training.seed", "d1", "against version 2",
+            "epochs 1.25", "2.000 to 1.000", "█▁", "1.649", "training.seed", "d1", "against version 2",
         ):  # fmt: skip
             assert part in text, part
     assert "polyline" in html
+    assert "| split | rows | easy | medium | hard |" in markdown
 
 
 def test_data_cannot_break_the_form(card):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tasks.data.drawing import axis_ticks
-from tasks.evaluation.charts import Curve, interval_bar, loss_chart
+from tasks.evaluation.charts import Curve, interval_bar, loss_chart, spark
 from tasks.evaluation.metrics import METRICS, SLICED, share, summarise
 from tasks.evaluation.nights_chart import nights_chart
 from tasks.evaluation.report import NightPoint, ReportData, render_report
@@ -135,6 +135,7 @@ def test_a_promotion():
         "unknown column",
         "Won · 12",
         "Training loss by step",
+        "0.450 1.568",  # validation loss of tokens, and its perplexity
     ):
         assert part in text, part
 
@@ -264,6 +265,14 @@ def test_the_view_compares_with_the_champion_and_without_one_with_base():
     assert view(ReportData(outcome="promoted", scorecards=CARDS))["reference_role"] == "champion"
     pair = {role: CARDS[role] for role in ("base", "challenger")}
     assert view(ReportData(outcome="promoted", scorecards=pair))["reference_role"] == "base"
+
+
+def test_a_curve_in_a_line_of_text():
+    assert spark([3.0, 2.0, 1.0]) == "█▅▁"
+    assert spark([1.0] * 3) == "▁▁▁"
+    assert spark([2.0, float("nan"), 1.0]) == "█▁"
+    assert (spark([]), spark([float("inf")])) == ("", "")
+    assert len(spark(range(100), width=20)) == 20
 
 
 def test_charts():
