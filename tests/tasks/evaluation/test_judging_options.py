@@ -34,6 +34,7 @@ def test_rules_engines_and_other_evaluators_are_named() -> None:
         "bird_ex": 1.0,
         "spider_ts": 1.0,
         "spider_ts_keep_distinct": 1.0,
+        "flat_exact_match": 0.5,
     }
     assert not set(found.compatibility) & set(found.metrics)
     assert found.metrics["execution_accuracy"].value == 1.0
