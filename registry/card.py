@@ -17,6 +17,7 @@ from registry.verdict import Verdict
 from tasks.data.page import render_page
 from tasks.evaluation.charts import Curve, loss_chart, spark
 from tasks.evaluation.perplexity import perplexity
+from tasks.evaluation.report_tables import judged_by
 from tasks.evaluation.scorecard import ExampleOutcome, Interval, Scorecard
 from tasks.evaluation.slices import in_order
 
@@ -132,7 +133,8 @@ def _scores(own: Scorecard, cards: Mapping[str, Scorecard]) -> Section:
         title="Scorecard",
         text=[
             f"{own.n} test questions ({own.test_fingerprint}); values with their 95% intervals. Gold: {gold.ok} with "
-            f"rows, {gold.empty} empty, {gold.failed} broken and not counted."
+            f"rows, {gold.empty} empty, {gold.failed} broken and not counted. A right answer is one by these "
+            f"{judged_by(own) or 'rules: not recorded'}."
         ],
         table=[["metric", "this version", *roles], *rows],
     )

@@ -25,6 +25,8 @@ def judged():
     scores = Scorecard(
         subject=Subject(role="challenger", name="x", fingerprint="f"),
         test_fingerprint="t1",
+        rules="strict-bag 1",
+        engines={"sqlite": 50},
         n=50,
         metrics={"execution_accuracy": interval(0.6), "runs": interval(0.8)},
         slices={"clause": {"join": {"execution_accuracy": interval(0.2)}}},
@@ -86,7 +88,8 @@ def test_both_forms_hold_every_part(card):
     for text in (markdown.replace("\\", ""), html):
         for part in (
             "Apache-2.0", "not pinned", "0.600 (0.500 to 0.700)", "0.600 of 50", "clause: join", "wrong_rows 7",
-            "epochs 1.25", "2.000 to 1.000", "█▁", "1.649", "training.seed", "d1", "against version 2",
+            "strict-bag 1; run by sqlite (50)", "epochs 1.25", "2.000 to 1.000", "█▁", "1.649", "training.seed", "d1",
+            "against version 2",
         ):  # fmt: skip
             assert part in text, part
     assert "polyline" in html

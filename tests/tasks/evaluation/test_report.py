@@ -140,6 +140,24 @@ def test_a_promotion():
         assert part in text, part
 
 
+def test_rules_engines_and_other_ways_of_judging_are_named():
+    ran = {"sqlite": 37, "sqlite, transpiled": 3}
+    others = {"bird_ex": share(33, 40), "flat_exact_match": share(1, 40)}
+    card = CARDS["challenger"].model_copy(update={"rules": "strict-bag 1", "engines": ran, "compatibility": others})
+    examples = [card.examples[0].model_copy(update={"transpiled": True}), *card.examples[1:]]
+    text = page(PROMOTED | {"scorecards": CARDS | {"challenger": card.model_copy(update={"examples": examples})}})
+    assert "Rules: strict-bag 1; run by sqlite (37), sqlite, transpiled (3)." in text
+    assert "bird ex BIRD's execution accuracy: results as sets – – 82.5%" in text
+    assert "flat exact match" in text
+    assert text.count("rewritten from another dialect") == 1
+    assert "As others judge" not in page(PROMOTED)
+
+
+def test_one_scorecard_alone_says_what_it_could_see():
+    text = page({"outcome": "scored", "scorecards": {"predictions": CARDS["challenger"]}})
+    assert "answers 15% of so many examples differently, a true gain below 17.2 points would mostly go unseen" in text
+
+
 def test_what_the_budgets_of_tokens_cost_is_told():
     stages = [{"name": "easy", "dropped": 2, "tables_dropped": 1200}, {"name": "hard", "tables_dropped": 34}]
     text = page(PROMOTED | {"stages": stages})
