@@ -18,6 +18,7 @@ TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phr
 # Other evaluators and counts, beside which published figures may be put.
 OTHERS = {
     "bird_ex": "BIRD's execution accuracy: results as sets",
+    "bird_soft_f1": "BIRD's soft F1: cells of rows at the same position, duplicates dropped",
     "spider_ts": "Spider's test-suite script on one database, which removes every DISTINCT",
     "spider_ts_keep_distinct": "the same script, told to keep DISTINCT",
     "flat_exact_match": "the same text, lower-cased and without spaces, literals too",

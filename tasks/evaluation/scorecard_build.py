@@ -20,7 +20,7 @@ from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
 from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
-from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise
+from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, mean, share, summarise
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
@@ -91,7 +91,7 @@ def _compatibility(judged: Sequence[Judged]) -> dict[str, Interval]:
     for mode in MODES:
         verdicts = [one.judgement.compatible[mode] for one in judged if mode in one.judgement.compatible]
         if verdicts:
-            found[mode] = share(sum(verdicts), len(verdicts))
+            found[mode] = share(sum(verdicts), len(verdicts)) if mode != "bird_soft_f1" else mean(verdicts)
     flat = [flat_match(one.example.sql, one.sql) for one in judged if one.judgement.execution_match is not None]
     return found | ({"flat_exact_match": share(sum(flat), len(flat))} if flat else {})
 
