@@ -80,6 +80,11 @@ def _table(title: str) -> Table:
     return Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
+def people(*names: str | None) -> list[str]:
+    """Who did something, each once: whoever approves a version mostly promotes it, too."""
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def minute(moment: str) -> str:
     """An ISO 8601 time to the minute, in UTC; anything else as it is."""
     try:
