@@ -162,7 +162,7 @@ def _models(console: Console, outcome: dict[str, Any]) -> None:
 
 
 def _footer(console: Console, outcome: dict[str, Any]) -> None:
-    from flows.publish import next_commands
+    from flows.told import next_commands
 
     release = outcome["release"]
     if outcome["outcome"] == "promoted":
