@@ -199,6 +199,13 @@ def test_broken_gold_is_left_out_of_a_pair():
     assert "of 100 examples" in outcome.evidence
 
 
+def test_the_evidence_says_what_was_asked():
+    half = card(right(50, 100))
+    assert judge(MIN, half).evidence.endswith(", at least 0.5 asked")
+    assert judge(BETTER, half, half).evidence.endswith("; asked is +0.02, surely above zero")
+    assert judge(NO_WORSE, half, half).evidence.endswith("; asked is surely above -0.05")
+
+
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
