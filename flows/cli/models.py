@@ -169,6 +169,8 @@ def _opened(database: str | None, schema: str | None) -> Database:
         raise UserError("say what is asked: --database FILE|URL, or --schema FILE|- with CREATE TABLE statements")
     if database is not None:
         return connect_database(database)
+    if schema != "-" and not Path(schema).is_file():
+        raise UserError(f"no schema file {schema}")
     try:
         return pasted_database(sys.stdin.read() if schema == "-" else Path(schema).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
