@@ -105,7 +105,8 @@ def answer(
     """
     pool = clear_of(examples, train()) if spec.shots and any(c.adapter is None for c in candidates) else []
     shown = [spec.shots, [example.to_row() for example in pool]] if spec.shots else []
-    settings = [spec.max_new_tokens, spec.corrections, code_version(ANSWERING_CODE, LIBRARIES)]
+    drawn = [spec.samples, spec.temperature] if spec.samples else []
+    settings = [spec.max_new_tokens, spec.corrections, drawn, code_version(ANSWERING_CODE, LIBRARIES)]
     refs: dict[str, Ref] = {}
     for candidate in candidates:
         mark = fingerprint([candidate.fingerprint, test, settings, shown if candidate.adapter is None else []])
@@ -155,6 +156,8 @@ def _job(
         max_new_tokens=spec.max_new_tokens,
         batch_size=spec.batch_size,
         corrections=spec.corrections,
+        samples=spec.samples,
+        temperature=spec.temperature,
         seconds_per_query=spec.seconds_per_query,
         workers=spec.workers,
     )

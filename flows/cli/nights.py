@@ -76,10 +76,14 @@ def retrain(
         _tell(settings, outcome, as_json)
     # Everything a person can get wrong is found before the slow imports.
     night = plan_night(load_recipe(recipe, overrides or []), force, settings)
+    if dry_run:
+        from flows.outcome import planned
+
+        _tell(settings, planned(night), as_json)
     apply_environment(settings)
     try:
         with progress_bars(enabled=not as_json):
-            outcome = _run(night.recipe.name, recipe, overrides or [], dry_run, force, reason, night)
+            outcome = _run(night.recipe.name, recipe, overrides or [], force, reason, night)
     except Exception as error:
         if as_json:
             from flows.outcome import failed
@@ -91,7 +95,7 @@ def retrain(
 
 def _tell(settings: Settings, outcome: dict[str, Any], as_json: bool) -> None:
     from flows.cli.show import show_night
-    from flows.publish import local_report
+    from flows.told import local_report
 
     outcome |= {"report": local_report(settings.root, outcome)}
     if as_json:
@@ -123,13 +127,7 @@ def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more:
     return follow(start({"recipe": name, "overrides": overrides, **more}), recipe)
 
 
-def _run(
-    name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any
-) -> dict[str, Any]:
-    if dry_run:
-        from flows.outcome import planned
-
-        return planned(night)
+def _run(name: str, recipe: str, overrides: list[str], force: bool, reason: str, night: Any) -> dict[str, Any]:
     from infra.progress import emit
 
     emit("start", f"starting Prefect and MLflow for {name}")

@@ -116,6 +116,12 @@ def share(count: float, n: int) -> Interval:
     return Interval(value=count / n, low=low, high=high, n=n)
 
 
+def mean(values: Sequence[float]) -> Interval:
+    """The mean of numbers, one an example and at least one, with its bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return Interval(value=sum(values) / len(values), low=low, high=high, n=len(values))
+
+
 def summarise(metric: str, values: Sequence[float]) -> Interval:
     """Mean and 95% interval of one metric's per-example `values`: Wilson for 0/1, else bootstrap.
 
@@ -125,5 +131,4 @@ def summarise(metric: str, values: Sequence[float]) -> Interval:
         return Interval(value=0.0, low=0.0, high=1.0, n=0)
     if METRICS[metric].binary:
         return share(sum(values), len(values))
-    low, high = bootstrap_interval(values)
-    return Interval(value=sum(values) / len(values), low=low, high=high, n=len(values))
+    return mean(values)

@@ -20,10 +20,11 @@ from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
 from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
-from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise
+from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, mean, share, summarise
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
+from tasks.evaluation.text_metrics import flat_match
 from tasks.sql.compatibility import MODES
 from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
@@ -84,13 +85,15 @@ def _ran_by(judgement: Judgement) -> str:
 
 
 def _compatibility(judged: Sequence[Judged]) -> dict[str, Interval]:
-    """Each other evaluator's accuracy over the examples it has a verdict on: those whose gold reads and runs."""
+    """Each other evaluator's accuracy over the examples it has a verdict on: those whose gold reads and runs; and the
+    exact match that lower-cases everything and drops all spaces."""
     found = {}
     for mode in MODES:
         verdicts = [one.judgement.compatible[mode] for one in judged if mode in one.judgement.compatible]
         if verdicts:
-            found[mode] = share(sum(verdicts), len(verdicts))
-    return found
+            found[mode] = share(sum(verdicts), len(verdicts)) if mode != "bird_soft_f1" else mean(verdicts)
+    flat = [flat_match(one.example.sql, one.sql) for one in judged if one.judgement.execution_match is not None]
+    return found | ({"flat_exact_match": share(sum(flat), len(flat))} if flat else {})
 
 
 def database_file(databases: Path, db_id: str) -> Path:

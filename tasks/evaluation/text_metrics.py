@@ -40,6 +40,14 @@ def exact_match(gold: str, prediction: str) -> bool:
     return gold == prediction or sql_tokens(gold) == sql_tokens(prediction)
 
 
+def flat_match(gold: str, prediction: str) -> bool:
+    """Whether both are the same once lower-cased and without any space, literals too, as some published figures count.
+
+    It takes 'A b' for 'ab': never what a gate should rest on.
+    """
+    return "".join(gold.lower().split()) == "".join(prediction.lower().split())
+
+
 def rouge_n(gold: str, prediction: str, n: int) -> float:
     """ROUGE-N's F-measure in [0, 1]: shared word n-grams; 0.0 when either side has none."""
     if gold == prediction:

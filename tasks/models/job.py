@@ -35,5 +35,7 @@ class GenerationJob(_Model):
     max_new_tokens: int
     batch_size: int
     corrections: int = Field(0, description="further tries for an answer that does not run")
+    samples: int = Field(0, description="further answers drawn to each question")
+    temperature: float = Field(0.8, description="at which samples are drawn")
     seconds_per_query: float = Field(5.0, description="deadline of one query that is tried")
     workers: int = Field(1, description="processes that try queries")

@@ -50,12 +50,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Asked:
 
 def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Asked) -> None:
     made = ("--predictions", "answers.parquet", "--report", "report.html", "--suite", "2", "--json", "-")
+    made = (*made, "--samples", "2", "--temperature", "1.5")
     code, card, err = place.run(*TINY, "--data", "rows.jsonl", *made)
     assert code == 0, err
     assert card["subject"]["name"] == "random:llama-tiny"
     assert (card["n"], card["suite"], card["gold"]) == (6, 2, {"ok": 6, "empty": 0, "failed": 0})
     assert {"execution_accuracy", "latency_seconds", "tokens_per_second"} <= set(card["metrics"])
     assert "random:llama-tiny" in (place.folder / "report.html").read_text()
+    assert card["metrics"]["pass_at_2"]["n"] == card["metrics"]["execution_vote"]["n"] == 6
     code, scored, err = place.run(
         "score", "--examples", "rows.jsonl", "--predictions", "answers.parquet", "--suite", "2", "--json", "-"
     )

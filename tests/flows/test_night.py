@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -93,6 +94,7 @@ def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], 
     assert {a.path for a in client.list_artifacts(night.info.run_id)} >= {"report.html", "data_docs", "adapter"}
     stage = next(run for run in runs if run.info.run_name == "stage 2 medium")
     assert len(client.get_metric_history(stage.info.run_id, "loss")) == first["stages"][1]["steps"]
+    assert stage.data.metrics["eval_perplexity"] == pytest.approx(math.exp(stage.data.metrics["eval_loss"]))
     assert (stage.data.metrics["dropped"], stage.data.metrics["tables_dropped"]) == (0, 0)
     assert all(run.info.status == "FINISHED" for run in runs)
 

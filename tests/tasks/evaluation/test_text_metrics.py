@@ -12,7 +12,7 @@ from sacrebleu.metrics import BLEU
 
 from tasks.evaluation.ast_match import ast_match
 from tasks.evaluation.hallucination import hallucinates
-from tasks.evaluation.text_metrics import exact_match, rouge_l, rouge_n, sentence_bleu, sql_tokens
+from tasks.evaluation.text_metrics import exact_match, flat_match, rouge_l, rouge_n, sentence_bleu, sql_tokens
 
 GREATER, LESS = "SELECT a FROM t WHERE x > 5;", "SELECT a FROM t WHERE x < 5;"
 
@@ -58,6 +58,13 @@ def test_bleu():
     # "select a from t" of 8 gold tokens: every n-gram matches, only brevity costs.
     assert sentence_bleu(GREATER, "SELECT a FROM t") == pytest.approx(math.exp(1 - 8 / 4))
     assert 0 < sentence_bleu(GREATER, LESS) < 1
+
+
+def test_the_flat_match_of_published_figures_does_not_see_literals():
+    gold = "SELECT a FROM t WHERE b = 'New York'"
+    assert flat_match(gold, " select A from T\nwhere b='newyork'") is True
+    assert exact_match(gold, "select a from t where b = 'newyork'") is False
+    assert flat_match(gold, "SELECT a FROM t WHERE b = 'York'") is False
 
 
 def test_exact_match_forgives_spelling_but_no_literal():
