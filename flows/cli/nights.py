@@ -65,9 +65,11 @@ def retrain(
     Example: nightshift retrain quickstart --set training.seed=7
     """
     from flows.cli.show import progress_bars
-    from flows.night import plan_night
+    from flows.night import is_final, plan_night
     from flows.recipe import load_recipe
+    from infra.progress import emit
     from infra.settings import apply_environment, load_settings
+    from tasks.models.resolve import check_model
 
     settings = load_settings()
     if deployed:
@@ -76,6 +78,9 @@ def retrain(
         _tell(settings, outcome, as_json)
     # Everything a person can get wrong is found before the slow imports.
     night = plan_night(load_recipe(recipe, overrides or []), force, settings)
+    if settings.dispatch == "here" and not (dry_run or is_final(night)):  # machines of pools have models of their own
+        with progress_bars(enabled=not as_json):
+            check_model(night.recipe.model, settings.models_path, lambda text: emit("model", text))
     apply_environment(settings)
     try:
         with progress_bars(enabled=not as_json):
