@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from tasks.data.example import Example
-from tasks.data.strata import Stratum, hashed, stratified_sample
+from tasks.data.strata import Stratum, hashed, shares, stratified_sample, stratum_of
 
 REPEAT = "#"  # the second draw of row x has the id x#2
 
@@ -63,13 +63,15 @@ class SourceDraws(BaseModel):
 class Mixed:
     """Training rows in their final order, with repeats; `unused` are ids of rows that were not drawn.
 
-    `repeats` names the row that a repeat repeats.
+    `repeats` names the row that a repeat repeats. `shares` compares: stratum -> value -> share of the training rows
+    before and after they were drawn.
     """
 
     rows: list[Example]
     draws: dict[str, SourceDraws]
     unused: list[str]
     repeats: dict[str, str] = field(default_factory=dict)
+    shares: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def distinct(self) -> int:
@@ -148,7 +150,18 @@ def mix(train: Sequence[Example], spec: MixtureSpec, sources: Mapping[str, Sourc
     known = {example.id for example in train}
     drawn = {row.id for row in rows}
     repeats = {row.id: row.id.rpartition(REPEAT)[0] for row in rows if row.id not in known}
-    return Mixed(rows, plan, [example.id for example in train if example.id not in drawn], repeats)
+    unused = [example.id for example in train if example.id not in drawn]
+    return Mixed(rows, plan, unused, repeats, _compared(train, rows, spec.stratify))
+
+
+def _compared(
+    before: Sequence[Example], after: Sequence[Example], strata: Sequence[Stratum]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    found = {}
+    for name in strata:
+        old, new = (shares(stratum_of(example, (name,)) for example in rows) for rows in (before, after))
+        found[name] = {value: (old.get(value, 0.0), new.get(value, 0.0)) for value in sorted({*old, *new})}
+    return found
 
 
 def _natural(

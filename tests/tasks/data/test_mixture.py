@@ -92,6 +92,14 @@ def test_samples_keep_the_strata_and_contain_smaller_ones() -> None:
         before = ids
 
 
+def test_shares_before_and_after_a_sample_are_told() -> None:
+    train = rows("a", 300, "easy") + rows("b", 100, "hard")
+    kept = mix(train, MixtureSpec(max_rows=40), {})
+    assert kept.shares == {"difficulty": {"easy": (0.75, 0.75), "hard": (0.25, 0.25)}, "evidence": {"0-9": (1.0, 1.0)}}
+    moved = mix(train, MixtureSpec(stratify=("difficulty",)), {"b": SourceShare(max_samples=20)})
+    assert moved.shares == {"difficulty": {"easy": (0.75, 0.9375), "hard": (0.25, 0.0625)}}
+
+
 @pytest.mark.parametrize(("words", "bucket"), [(0, "0-9"), (9, "0-9"), (10, "10-24"), (24, "10-24"), (25, "25+")])
 def test_evidence_buckets(words: int, bucket: str) -> None:
     assert evidence_bucket("word " * words) == bucket
@@ -146,6 +154,7 @@ def test_a_dataset_is_the_same_on_any_machine_and_tells_every_row(tmp_path) -> N
     assert sorted(told) == sorted(row.id for row in data)
     assert manifest.mixture["b"].draws == pytest.approx(3 * manifest.mixture["a"].draws, abs=2)
     assert sum(manifest.evidence["train"].values()) == manifest.splits["train"]
+    assert manifest.drawn_shares["difficulty"] == {"easy": (1.0, 1.0)}
 
 
 def test_no_repeat_of_a_training_row_is_validated_or_tested_on() -> None:
