@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from tasks.data.example import Example
+from tasks.data.rewording import reworded
 from tasks.data.strata import Stratum, hashed, shares, stratified_sample, stratum_of
 
 REPEAT = "#"  # the second draw of row x has the id x#2
@@ -43,6 +44,9 @@ class MixtureSpec(BaseModel):
     max_rows: int | None = Field(None, ge=1, description="training rows drawn in all; as many as there are when absent")
     stratify: tuple[Stratum, ...] = Field(
         ("difficulty", "evidence"), description="what a sample of a source keeps the shares of"
+    )
+    reword_repeats: bool = Field(
+        False, description="ask in other words where a row is repeated and a rule fits; its SQL stays the answer"
     )
     seed: int = Field(42, description="seed of samples and order")
 
@@ -217,5 +221,10 @@ def _passes(name: str, rows: list[Example], draws: int, spec: MixtureSpec) -> It
         # The last, broken pass takes a sample that keeps the strata's shares.
         taken = stratified_sample(rows, left, spec.stratify, seed) if left < len(rows) else rows
         for row in sorted(taken, key=lambda row: (hashed(f"{seed}|order|{row.id}"), row.id)):
-            yield row if number == 1 else replace(row, id=f"{row.id}{REPEAT}{number}")
+            yield row if number == 1 else _repeat(row, number, spec)
         left -= len(taken)
+
+
+def _repeat(row: Example, number: int, spec: MixtureSpec) -> Example:
+    question = reworded(row.question, number - 1) if spec.reword_repeats else row.question
+    return replace(row, id=f"{row.id}{REPEAT}{number}", question=question)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -58,6 +59,18 @@ def test_weighted_rows_are_interleaved_and_repeats_have_names_of_their_own() -> 
     assert mixed.distinct + len(mixed.unused) == len(train)
     assert "small would be seen" not in mixed.warning(MixtureSpec(max_repeat=5))
     assert "source small would be seen 4.3 times" in mixed.warning(MixtureSpec(max_repeat=4))
+
+
+def test_repeats_may_ask_in_other_words() -> None:
+    small = [replace(row, question=f"What is the size of {row.id}?") for row in rows("small", 2)]
+    sources = {"small": SourceShare(weight=1), "large": SourceShare(weight=1)}
+    train = small + rows("large", 6)
+    same, other = (mix(train, MixtureSpec(reword_repeats=reword), sources).rows for reword in (False, True))
+    assert [(row.id, row.sql) for row in same] == [(row.id, row.sql) for row in other]
+    assert {row.question for row in same if row.source == "small"} == {row.question for row in small}
+    assert [row.question for row in sorted(other, key=lambda row: row.id) if row.id.startswith("small0")] == [
+        "What is the size of small0?", "Show me the size of small0.", "Give me the size of small0.",
+    ]  # fmt: skip
 
 
 def test_without_weights_every_row_is_there_once_and_in_order() -> None:
