@@ -102,7 +102,9 @@ def find_recipe(name: str) -> Path:
     if name in builtin:
         return builtin[name]
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise UserError(f"there is no recipe file {name}: check the path, or give the name of a built-in recipe")
         return path
     near = difflib.get_close_matches(name, builtin, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(builtin)}"
@@ -185,12 +187,24 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 def parse_mapping(text: str, told: str) -> dict[str, Any]:
     """YAML that holds keys and values; raises UserError for any other, `told` begins errors."""
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{told} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{told} is no mapping of keys to values")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML takes the last of several equal keys without a word; here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"a second key {key.value!r}", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
 
 
 def explain(error: ValidationError, spec: type[BaseModel]) -> str:
@@ -203,6 +217,11 @@ def explain(error: ValidationError, spec: type[BaseModel]) -> str:
         *parents, key = first["loc"]
         near = difflib.get_close_matches(str(key), list(_fields_at(spec, parents)), n=1, cutoff=0.3)
         return f"unknown key {where!r}{f'; did you mean {near[0]!r}?' if near else ''}{more}"
+    if first["type"] == "union_tag_invalid":
+        kind, valid = first["ctx"]["tag"], [name.strip(" '") for name in first["ctx"]["expected_tags"].split(",")]
+        near = difflib.get_close_matches(kind, valid, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(valid)}"
+        return f"{where}: unknown {first['ctx']['discriminator'].strip(chr(39))} {kind!r}; {hint}{more}"
     if first["type"] == "missing":
         return f"{where!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ")

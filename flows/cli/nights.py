@@ -65,9 +65,11 @@ def retrain(
     Example: nightshift retrain quickstart --set training.seed=7
     """
     from flows.cli.show import progress_bars
-    from flows.night import plan_night
+    from flows.night import is_final, plan_night
     from flows.recipe import load_recipe
+    from infra.progress import emit
     from infra.settings import apply_environment, load_settings
+    from tasks.models.resolve import check_model
 
     settings = load_settings()
     if deployed:
@@ -80,6 +82,9 @@ def retrain(
         from flows.outcome import planned
 
         _tell(settings, planned(night), as_json)
+    if settings.dispatch == "here" and not is_final(night):  # machines of pools have models of their own
+        with progress_bars(enabled=not as_json):
+            check_model(night.recipe.model, settings.models_path, lambda text: emit("model", text))
     apply_environment(settings)
     try:
         with progress_bars(enabled=not as_json):

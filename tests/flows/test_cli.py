@@ -55,10 +55,12 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["retrain", "nope"], "no recipe 'nope'"),
+        (["retrain", "nowhere.yaml"], "there is no recipe file nowhere.yaml"),
         (["retrain", "tiny", "--set", "trainig.seed=1"], "did you mean 'training'"),
         (["retrain", "tiny", "--set", "model=path:nowhere"], "no folder with a config.json"),
         (["retrain", "tiny", "--set", "infra.train=[gpu-h10]"], "did you mean 'gpu-h100'"),
         (["up", "--host", "0.0.0.0"], "NIGHTSHIFT_AUTH"),
+        (["retrain", "tiny", "--set", "model=hf:nobody/no-such-model"], "cannot be had from the hub"),
         (["retrain", "tiny", "--set", "model=gpt-5"], "unknown model reference"),
         (["retrain", "tiny", "--set", "data.sources.0={kind: file, path: missing.jsonl}"], "missing.jsonl"),
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
@@ -179,6 +181,26 @@ def test_validate_reads_a_recipes_sources_by_their_field_maps(tmp_path: Path) ->
     told = json.loads(done.stdout)
     assert (told["rows"], told["kept"]) == (2, 1)
     assert [(bad["file"], bad["id"]) for bad in told["quarantine"]] == [("log", "7")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--quarantine", "rows.jsonl"], "that is a file of the data"),
+        (["--quarantine", "nowhere/bad.jsonl"], "there is no folder nowhere"),
+        (["--docs", "rows.jsonl"], "rows.jsonl is a file; name a folder"),
+    ],
+)
+def test_validate_says_at_once_where_it_cannot_write(tmp_path: Path, options: list[str], message: str) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "How many?", "schema": "CREATE TABLE t (a)", "sql": "SELECT count(*) FROM t"}\n')
+    before = rows.read_text()
+    done = run("validate", "./rows.jsonl", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert rows.read_text() == before
+    assert list(tmp_path.iterdir()) == [rows]
 
 
 def test_a_scorecard_in_the_terminal_says_what_is_wrong_with_the_answers(capsys) -> None:
