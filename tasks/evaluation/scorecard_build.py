@@ -20,7 +20,7 @@ from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
 from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
-from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise
+from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise, summarise_all
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
@@ -218,12 +218,10 @@ def _health(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:
 
 
 def _metrics(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:
-    metrics = {}
-    for metric in METRICS:
-        values = [outcome.values[metric] for outcome in outcomes if metric in outcome.values]
-        if values or metric not in OPTIONAL:
-            metrics[metric] = summarise(metric, values)
-    return metrics
+    columns = {
+        metric: [outcome.values[metric] for outcome in outcomes if metric in outcome.values] for metric in METRICS
+    }
+    return summarise_all({metric: values for metric, values in columns.items() if values or metric not in OPTIONAL})
 
 
 def _slices(outcomes: Sequence[ExampleOutcome]) -> dict[str, dict[str, dict[str, Interval]]]:
