@@ -19,7 +19,7 @@ from pathlib import Path
 from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
-from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
+from tasks.evaluation.judged import Judged, Reading, Sample, measurable, outcome_of, read
 from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise, summarise_all
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
@@ -29,7 +29,7 @@ from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
 from tasks.sql.judge import JudgePool
 from tasks.sql.judgement import Job, Judgement
-from tasks.sql.measuring import Task, measure
+from tasks.sql.measuring import LOST, Task, measure
 from tasks.sql.rules import LABEL
 
 
@@ -56,7 +56,8 @@ def build_scorecard(
         raise UserError("no examples to score; give a file with at least one")
     ordered = match_predictions([example.id for example in examples], predictions)
     judged = _judge_all(examples, ordered, limits, workers, databases, progress, suite)
-    outcomes = [outcome_of(one) for one in judged]
+    judged, readings = _measure_and_read(judged, limits)
+    outcomes = [outcome_of(one, reading) for one, reading in zip(judged, readings, strict=True)]
     gold = Counter(one.judgement.gold_status for one in judged)
     errors = Counter(outcome.error_class for outcome in outcomes if outcome.error_class is not None)
     return Scorecard(
@@ -128,13 +129,12 @@ def _judge_all(
     ]
     found = _judge_each(jobs, [*raw, *(job for some in drawn for job in some)], limits, workers, suite, progress)
     samples = _samples(drawn, found, limits)
-    judged = [
+    return [
         Judged(example, prediction, sql, job, found[job], found[text].execution_match, samples=some)
         for example, prediction, sql, job, text, some in zip(
             examples, predictions, sqls, jobs, raw, samples, strict=True
         )
     ]
-    return _measure(judged, limits)
 
 
 def _judge_each(
@@ -162,8 +162,18 @@ def _judge_each(
     return found
 
 
-def _measure(judged: list[Judged], limits: Limits) -> list[Judged]:
-    """Time what is right in other words than gold's, compare what runs and is wrong cell by cell."""
+def _measure_and_read(judged: list[Judged], limits: Limits) -> tuple[list[Judged], list[Reading]]:
+    """Time what is right in other words than gold's, compare what runs and is wrong cell by cell; read all texts.
+
+    Measuring is the work of another process: the texts are read while it runs.
+    """
+    readings: list[Reading] = []
+
+    def read_next() -> bool:
+        if len(readings) < len(judged):
+            readings.append(read(judged[len(readings)]))
+        return len(readings) < len(judged)
+
     asked = [
         number
         for number, one in enumerate(judged)
@@ -176,9 +186,10 @@ def _measure(judged: list[Judged], limits: Limits) -> list[Judged]:
         _task(judged[number].job, judged[number].judgement, bool(judged[number].judgement.execution_match))
         for number in asked
     ]
-    for number, found in zip(asked, measure(tasks, limits), strict=True):
-        judged[number] = replace(judged[number], measured=found)
-    return judged
+    measured = dict(zip(asked, measure(tasks, limits, read_next), strict=True))
+    while read_next():
+        pass
+    return [replace(one, measured=measured.get(number, LOST)) for number, one in enumerate(judged)], readings
 
 
 def _task(job: Job, judgement: Judgement, timed: bool, alone: bool = False) -> Task:
