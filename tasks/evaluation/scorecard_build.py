@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from infra.collector import seldom_collected
 from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
@@ -56,8 +57,9 @@ def build_scorecard(
         raise UserError("no examples to score; give a file with at least one")
     ordered = match_predictions([example.id for example in examples], predictions)
     judged = _judge_all(examples, ordered, limits, workers, databases, progress, suite)
-    judged, readings = _measure_and_read(judged, limits)
-    outcomes = [outcome_of(one, reading) for one, reading in zip(judged, readings, strict=True)]
+    with seldom_collected():
+        judged, readings = _measure_and_read(judged, limits)
+        outcomes = [outcome_of(one, reading) for one, reading in zip(judged, readings, strict=True)]
     gold = Counter(one.judgement.gold_status for one in judged)
     errors = Counter(outcome.error_class for outcome in outcomes if outcome.error_class is not None)
     return Scorecard(

@@ -165,7 +165,6 @@ class _Process:
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
-
     def _answers(self, seconds: float) -> bool:
         """Whether something can be read within so many seconds."""
         return bool(select.select([self._process.stdout], [], [], max(0.0, seconds))[0])
