@@ -200,7 +200,7 @@ def _resampled_means(data: np.ndarray, resamples: int, rng: np.random.Generator)
     size, parts = data.shape[1], []
     for block in _blocks(resamples, size, _CACHED):
         drawn = rng.integers(0, size, size=(block, size))
-        parts.append([row[drawn].mean(axis=1) for row in data])
+        parts.append([row.take(drawn).mean(axis=1) for row in data])
     return np.concatenate(parts, axis=1)
 
 

@@ -90,7 +90,10 @@ def _ngrams(tokens: tuple[str, ...], n: int) -> Counter[tuple[str, ...]]:
 def _shared(ours: tuple[str, ...], theirs: tuple[str, ...], n: int) -> int:
     """How many runs of `n` tokens both have, each as often as it comes in both."""
     found, wanted = _ngrams(ours, n), _ngrams(theirs, n)
-    return sum(min(found[run], wanted[run]) for run in found.keys() & wanted.keys())
+    both = found.keys() & wanted.keys()
+    if len(found) == _runs(ours, n) or len(wanted) == _runs(theirs, n):  # one side repeats none
+        return len(both)
+    return sum(min(found[run], wanted[run]) for run in both)
 
 
 def _runs(tokens: tuple[str, ...], n: int) -> int:

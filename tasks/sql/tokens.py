@@ -33,7 +33,7 @@ def tokens(sql: str, start: int = 0) -> Iterator[re.Match[str]]:
 @lru_cache(maxsize=256)  # few: an answer may be long, and its questions come in turn
 def lexed(sql: str) -> tuple[tuple[str, str], ...]:
     """The kind and the text of each of `tokens(sql)`, remembered for the next question about the same text."""
-    return tuple((token.lastgroup or "", token.group()) for token in tokens(sql))
+    return tuple([(match.lastgroup or "", match.group()) for match in tokens(sql)])
 
 
 def first_keyword(sql: str) -> str:
