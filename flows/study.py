@@ -27,12 +27,14 @@ from flows.studies import Plan, Row, Scale, load_study, plan_study
 from flows.study_report import open_run, publish
 from flows.study_rows import Ground, row_of_candidate, settle_row
 from flows.trial import Bench
+from infra import tracking
 from infra.errors import NightshiftError
 from infra.hashing import fingerprint
 from infra.lease import Lease
 from infra.progress import emit
 from infra.refs import Ref
 from infra.settings import Settings, load_settings
+from tasks.models.process import Interrupted
 from tasks.training.trials import read_trials, trials_prefix
 
 
@@ -88,14 +90,15 @@ def study(
     chosen = plan.chosen(rows)
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
-        ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
-        if retry:
-            _forget_failed(found, chosen)
-        for place, row in enumerate(chosen):
-            emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
-            run_row(row, ground)
-        emit("study", "writing the report", len(chosen), len(chosen))
-        return publish(plan, night, found.key, ground.dataset, run)
+        with tracking.ended_by_errors(run, Interrupted):
+            ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
+            if retry:
+                _forget_failed(found, chosen)
+            for place, row in enumerate(chosen):
+                emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
+                run_row(row, ground)
+            emit("study", "writing the report", len(chosen), len(chosen))
+            return publish(plan, night, found.key, ground.dataset, run)
 
 
 @task(task_run_name="row {row.spec.name}", cache_policy=NO_CACHE)

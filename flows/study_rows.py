@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.answers import Candidate, answer, judge, load_scorecard
+from flows.elapsed import Elapsed
 from flows.recipe import Recipe
 from flows.studies import MOST_CANDIDATES, Row
 from flows.trial import Bench, draw_rows, forget_work, run_trial
@@ -94,13 +95,10 @@ def _run(row: Row, place: int, ground: Ground, tried: list[TrialResult]) -> Tria
     if row.spec.baseline:
         return _guarded(trial, recipe, ground, baseline=True)
     trained = ground.bench.work / str(candidate_number(row.number, place))
-    reused = bool(tried) and trained.is_dir()
-    if reused:
+    if tried and trained.is_dir():  # the time it took lies in the folder, too
         shutil.rmtree(ground.bench.work / str(row.number), ignore_errors=True)
         trained.rename(ground.bench.work / str(row.number))
-    result = _guarded(trial, recipe, ground)
-    spent = tried[place].seconds if reused else 0.0
-    return result.model_copy(update={"seconds": round(result.seconds + spent, 2)})
+    return _guarded(trial, recipe, ground)
 
 
 def _guarded(trial: Trial, recipe: Recipe, ground: Ground, baseline: bool = False) -> TrialResult:
@@ -132,35 +130,35 @@ def _without_figures(trial: Trial, recipe: Recipe, ground: Ground, why: str, sec
 
 def ask_baseline(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> TrialResult:
     """The base model as it was published, asked the study's test questions."""
-    started = time.perf_counter()
     work: Path = bench.work / str(trial.number)
     work.mkdir(parents=True, exist_ok=True)
-    model = resolve_model(recipe.model, bench.settings.models_path)
-    rows = draw_rows(trial, recipe, dataset, bench)
-    candidate = Candidate("base", trial.name, model, None, "", recipe.prompt)
-    spec, test = recipe.evaluation, rows.asked_fingerprint
-    answers = answer(bench.store, [candidate], rows.asked, test, spec, work, train=lambda: rows.train)["base"]
-    judged = judge(bench.store, candidate, answers, rows.asked, test, spec, work)
-    accuracy = load_scorecard(bench.store, judged).metrics["execution_accuracy"]
-    result = TrialResult(
-        **trial.model_dump(include={"number", "name", "stage", "values"}),
-        status="finished",
-        objective=accuracy.value,
-        low=accuracy.low,
-        high=accuracy.high,
-        execution_accuracy=accuracy,
-        trainable=0,
-        total_parameters=count_parameters(model.path),
-        seconds=round(time.perf_counter() - started, 2),
-        steps=0,
-        data_fingerprint=rows.fingerprint,
-        prompt_fingerprint=fingerprint(recipe.prompt.model_dump(mode="json")),
-        predictions_key=answers.key,
-        scorecard_key=judged.key,
-    )
-    if bench.run:
-        run = tracking.child_run(bench.run, "trial", trial.name, str(trial.number))
-        tracking.log_metrics(run, {"execution_accuracy": accuracy.value, "seconds": result.seconds})
-        tracking.finish(run, "FINISHED")
-        return result.model_copy(update={"run_id": run})
+    run = tracking.child_run(bench.run, "trial", trial.name, str(trial.number)) if bench.run else None
+    with tracking.ended_by_errors(run, Interrupted), Elapsed(work) as elapsed:
+        model = resolve_model(recipe.model, bench.settings.models_path)
+        rows = draw_rows(trial, recipe, dataset, bench)
+        candidate = Candidate("base", trial.name, model, None, "", recipe.prompt)
+        spec, test = recipe.evaluation, rows.asked_fingerprint
+        answers = answer(bench.store, [candidate], rows.asked, test, spec, work, train=lambda: rows.train)["base"]
+        judged = judge(bench.store, candidate, answers, rows.asked, test, spec, work)
+        accuracy = load_scorecard(bench.store, judged).metrics["execution_accuracy"]
+        result = TrialResult(
+            **trial.model_dump(include={"number", "name", "stage", "values"}),
+            status="finished",
+            objective=accuracy.value,
+            low=accuracy.low,
+            high=accuracy.high,
+            execution_accuracy=accuracy,
+            trainable=0,
+            total_parameters=count_parameters(model.path),
+            seconds=elapsed.seconds,
+            steps=0,
+            data_fingerprint=rows.fingerprint,
+            prompt_fingerprint=fingerprint(recipe.prompt.model_dump(mode="json")),
+            predictions_key=answers.key,
+            scorecard_key=judged.key,
+            run_id=run,
+        )
+        if run is not None:
+            tracking.log_metrics(run, {"execution_accuracy": accuracy.value, "seconds": result.seconds})
+            tracking.finish(run, "FINISHED")
     return result

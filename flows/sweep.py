@@ -86,12 +86,9 @@ def sweep(
         # A model that cannot be had is no result of a trial; and threads may not be the first to import transformers.
         resolve_model(now.recipe.model, now.settings.models_path, lambda text: emit("model", text))
         run = sweep_run(now)
-        try:
+        with tracking.ended_by_errors(run):
             course = search(now, run, workers, deployed or now.settings.dispatch == "pools")
             outcome = conclude(now, course, run, lambda values: keep_winner(now, text, name, overrides, values))
-        except BaseException as error:
-            tracking.finish(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
     if promote and course.winner is not None:
         outcome |= {"retrain": challenge(now, recipe, overrides, course.winner)}
     now.store.write_json(f"sweeps/{now.id}/outcome.json", outcome)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows import study_rows
+from flows.elapsed import FILE, Elapsed
 from flows.recipe import load_recipe
 from flows.runs import as_run, method_text, outcomes_of, settings_of, trained_text
 from flows.studies import builtin_studies, load_study, plan_study
@@ -152,12 +153,15 @@ def planted(losses: dict[float, float | None], asked: list) -> object:
         asked.append((trial.number, rate, bench.questions))
         if losses[rate] is None:
             raise NightshiftError("no memory")
-        (bench.work / str(trial.number)).mkdir(parents=True, exist_ok=True)
+        folder = bench.work / str(trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        seconds = Elapsed(folder).seconds // 1 + 10  # every attempt takes ten
+        (folder / FILE).write_text(str(seconds))
         return TrialResult(
             **trial.model_dump(include={"number", "name", "stage", "values"}),
             status="finished",
             eval_loss=losses[rate],
-            seconds=10.0,
+            seconds=seconds,
             data_fingerprint="d",
             prompt_fingerprint="p",
         )
