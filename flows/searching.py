@@ -18,7 +18,8 @@ from typing import Any
 from flows.night import Night, freeze, open_night, plan_night
 from flows.recipe import Recipe, parse_recipe, set_value
 from flows.trial import Bench
-from infra.errors import NightshiftError, NotFound, UserError
+from flows.workers import POLL_SECONDS, in_turn
+from infra.errors import Busy, NightshiftError, NotFound, UserError
 from infra.hashing import code_version, fingerprint
 from infra.lease import Lease
 from infra.refs import Ref
@@ -174,7 +175,7 @@ def dataset_for(sweep: Sweep, recipe: Recipe) -> Ref:
     if _data_mark(recipe) == _data_mark(sweep.recipe):
         return prepared(sweep.night)
     key = f"sweeps/{sweep.id}/data/{_data_mark(recipe)}.json"
-    with Lease(sweep.store, f"sweeps/{sweep.id}/data"):
+    with in_turn(sweep.store, f"sweeps/{sweep.id}/data"):
         try:
             night = open_night(sweep.store.read_json(key)["night"], sweep.settings)
         except NotFound:
@@ -191,24 +192,35 @@ def _data_mark(recipe: Recipe) -> str:
 
 
 def prepared(night: Night, yardstick: bool = True) -> Ref:
-    """The dataset of `night`, prepared if it is not yet. Raises NightshiftError when its data break their contract.
+    """The dataset of `night`, prepared if it is not yet, here or by whoever is at it.
 
-    Without `yardstick` the shape of these data is not what the next night's are compared with.
+    Without `yardstick` the shape of these data is not what the next night's are compared with. Raises NightshiftError
+    when the data break their contract.
     """
-    if night.outcome("prepare") is None:
-        from flows.dispatch import run_step
-        from flows.prepare import prepare
-
-        with Lease(night.store, night.id):
-            freeze(night, "data of a search")
-            kept = None if yardstick else _accepted(night)
-            run_step(night, "prepare", prepare)
-            if kept is not None:
-                night.store.write(f"accepted/{night.recipe.name}.json", kept)
+    while night.outcome("prepare") is None:
+        try:
+            with Lease(night.store, night.id):
+                _prepare(night, yardstick)
+        except Busy:
+            time.sleep(POLL_SECONDS)
     outcome = night.outcome("prepare") or {}
     if not outcome["accepted"]:
-        raise NightshiftError(f"night {night.id}: the data break their contract; `nightshift retrain` says how")
+        reasons = ", ".join((outcome.get("validation") or {}).get("reasons", {})) or "see its Data Docs"
+        raise NightshiftError(f"night {night.id}: the data of {night.recipe.name} break their contract: {reasons}")
     return Ref.model_validate(outcome["dataset"])
+
+
+def _prepare(night: Night, yardstick: bool) -> None:
+    from flows.dispatch import run_step
+    from flows.prepare import prepare
+
+    if night.outcome("prepare") is not None:  # between the look and the lease
+        return
+    freeze(night, "data of a search")
+    kept = None if yardstick else _accepted(night)
+    run_step(night, "prepare", prepare)
+    if kept is not None:
+        night.store.write(f"accepted/{night.recipe.name}.json", kept)
 
 
 def _accepted(night: Night) -> bytes | None:

@@ -18,21 +18,19 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.night import Night, freeze, plan_night
-from flows.prepare import prepare
+from flows.night import Night, plan_night
 from flows.recipe import check_recipe
 from flows.runtime import locally
+from flows.searching import prepared
 from flows.start import settle_start
 from flows.studies import Plan, Row, Scale, load_study, plan_study
 from flows.study_report import open_run, publish
 from flows.study_rows import Ground, row_of_candidate, settle_row
 from flows.trial import Bench
 from infra import tracking
-from infra.errors import NightshiftError
 from infra.hashing import fingerprint
 from infra.lease import Lease
 from infra.progress import emit
-from infra.refs import Ref
 from infra.settings import Settings, load_settings
 from tasks.models.process import Interrupted
 from tasks.training.trials import read_trials, trials_prefix
@@ -91,7 +89,7 @@ def study(
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
         with tracking.ended_by_errors(run, Interrupted):
-            ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
+            ground = Ground(found.key, prepared(night), _bench(found, run), plan.train, plan.validation)
             if retry:
                 _forget_failed(found, chosen)
             for place, row in enumerate(chosen):
@@ -105,19 +103,6 @@ def study(
 def run_row(row: Row, ground: Ground) -> str:
     """One row; returns how it ended."""
     return settle_row(row, ground).status
-
-
-def take_dataset(found: Study) -> Ref:
-    """The dataset that all rows share, prepared once."""
-    night = found.night
-    if night.outcome("prepare") is None:
-        freeze(night, f"the data of study {found.plan.spec.name}")
-        prepare(night.id)
-    prepared = night.outcome("prepare") or {}
-    if not prepared.get("accepted"):
-        reasons = ", ".join((prepared.get("validation") or {}).get("reasons", {})) or "see its Data Docs"
-        raise NightshiftError(f"the data of study {found.plan.spec.name} break their contract: {reasons}")
-    return Ref.model_validate(prepared["dataset"])
 
 
 def _bench(found: Study, run: str) -> Bench:
