@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from flows.recipe import Recipe, explain, parse_override, parse_recipe, read_content, read_mapping, set_value
 from infra.errors import UserError
 from tasks.evaluation.findings import Question
+from tasks.training.needs import unmet_needs
 
 Scale = Literal["quickstart", "full"]
 MOST_CANDIDATES = 100  # of one row: their trials are numbered by it
@@ -100,6 +101,16 @@ class Row:
     spec: RowSpec
     values: tuple[dict[str, Any], ...]
     recipes: tuple[Recipe, ...]
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.spec.label or self.spec.name
+
+    @property
+    def unmet_needs(self) -> str:
+        """Why this machine cannot run it; empty when it can."""
+        return "" if self.spec.baseline else unmet_needs(self.recipes[0].training)
 
     @property
     def candidates(self) -> int:

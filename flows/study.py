@@ -6,7 +6,8 @@ study(name, scale, overrides)
  `- report    tables, charts and findings: page, Markdown, JSON, MLflow     cpu
 
 A finished row is kept: a study that broke off goes on with the next one, inside a row with the last checkpoint. A row
-that fails is shown as failed. Limits: rows run one after another, on this machine.
+that fails is shown as failed, one that this machine cannot run as not run, and why. Limits: rows run one after another,
+on this machine.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from flows.study_report import open_run, publish
 from flows.study_rows import Ground, row_of_candidate, settle_row
 from flows.trial import Bench
 from infra import tracking
+from infra.errors import UserError
 from infra.hashing import fingerprint
 from infra.lease import Lease
 from infra.progress import emit
@@ -86,6 +88,8 @@ def study(
     found = find_study(plan_study(load_study(name), scale, overrides, train, test_questions))
     plan, night = found.plan, found.night
     chosen = plan.chosen(rows)
+    if all(row.unmet_needs for row in chosen):
+        raise UserError(f"{chosen[0].title}: {chosen[0].unmet_needs}")
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
         with tracking.ended_by_errors(run, Interrupted):
@@ -93,8 +97,9 @@ def study(
             if retry:
                 _forget_failed(found, chosen)
             for place, row in enumerate(chosen):
-                emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
-                run_row(row, ground)
+                emit("study", row.title, place, len(chosen))
+                if not row.unmet_needs:
+                    run_row(row, ground)
             emit("study", "writing the report", len(chosen), len(chosen))
             return publish(plan, night, found.key, ground.dataset, run)
 

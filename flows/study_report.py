@@ -82,8 +82,8 @@ def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport
 
 
 def _not_run(plan: Plan, names: set[str]) -> dict[str, str]:
-    waiting = [row.spec for row in plan.rows if row.spec.name not in names]
-    return {spec.label or spec.name: "not run yet" for spec in waiting}
+    waiting = [row for row in plan.rows if row.spec.name not in names]
+    return {row.title: row.unmet_needs or "not run yet" for row in waiting}
 
 
 def _runs(plan: Plan, store: Store, key: str) -> tuple[list[Run], list[Run]]:
