@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.night import Night, freeze, open_night, plan_night
-from flows.recipe import Recipe, parse_recipe, set_value
+from flows.recipe import Recipe, parse_recipe, with_values
 from flows.trial import Bench
 from flows.workers import POLL_SECONDS, in_turn
 from infra.errors import Busy, NightshiftError, NotFound, UserError
@@ -90,16 +90,12 @@ class Sweep:
 
     def with_values(self, values: Values) -> Recipe:
         """The recipe of a trial with `values`."""
-        content = self.recipe.content() | {"sweep": None}
-        for path, value in values.items():
-            set_value(content, path, value, f"sweep.space.{path}")
-        return parse_recipe(content, f"{self.recipe.name} with {values}")
+        return with_values(self.recipe, values)
 
     @property
     def rows(self) -> int:
         """Training rows of the recipe's dataset; 0 before it is prepared."""
-        prepared = self.night.outcome("prepare") or {}
-        return int(prepared["manifest"]["splits"]["train"]) if prepared.get("accepted") else 0
+        return trained_rows(self.night)
 
     def outcome(self) -> dict[str, Any] | None:
         """What the search left at its end, or None."""
@@ -107,6 +103,12 @@ class Sweep:
             return self.store.read_json(f"sweeps/{self.id}/outcome.json")
         except NotFound:
             return None
+
+
+def trained_rows(night: Night) -> int:
+    """Training rows of the night's dataset; 0 before it is prepared."""
+    prepared = night.outcome("prepare") or {}
+    return int(prepared["manifest"]["splits"]["train"]) if prepared.get("accepted") else 0
 
 
 def plan_sweep(recipe: Recipe, force: bool = False, settings: Settings | None = None) -> Sweep:

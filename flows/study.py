@@ -2,7 +2,7 @@
 
 study(name, scale, overrides)
  |- prepare   one dataset for all rows                                      cpu
- |- row       its candidates by validation loss, then the row itself         gpu, row after row
+ |- row       its candidates, or its staged search, then the row itself      gpu, row after row
  `- report    tables, charts and findings: page, Markdown, JSON, MLflow     cpu
 
 A finished row is kept: a study that broke off goes on with the next one, inside a row with the last checkpoint. A row
@@ -22,11 +22,12 @@ from prefect.cache_policies import NO_CACHE
 from flows.night import Night, plan_night
 from flows.recipe import check_recipe
 from flows.runtime import locally
-from flows.searching import prepared
+from flows.searching import prepared, trained_rows
 from flows.start import settle_start
-from flows.studies import Plan, Row, Scale, load_study, plan_study
+from flows.studies import Plan, Row, load_study, plan_study
 from flows.study_report import open_run, publish
 from flows.study_rows import Ground, row_of_candidate, settle_row
+from flows.study_spec import Scale
 from flows.trial import Bench
 from infra import tracking
 from infra.errors import UserError
@@ -93,7 +94,8 @@ def study(
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
         with tracking.ended_by_errors(run, Interrupted):
-            ground = Ground(found.key, prepared(night), _bench(found, run), plan.train, plan.validation)
+            dataset = prepared(night)
+            ground = Ground(found.key, dataset, _bench(found, run), plan.train, plan.validation, trained_rows(night))
             if retry:
                 _forget_failed(found, chosen)
             for place, row in enumerate(chosen):
