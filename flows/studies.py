@@ -30,7 +30,7 @@ from flows.recipe import (
 )
 from flows.study_spec import RowSpec, Scale, ScaleSpec, StudySpec, trials_of
 from infra.errors import UserError
-from tasks.training.needs import unmet_needs
+from tasks.training.needs import unmet_by_four_bits, unmet_needs
 from tasks.training.search.space import Choices
 
 SHARED = ("data", "validation", "prompt", "evaluation")
@@ -56,7 +56,9 @@ class Row:
     @property
     def unmet_needs(self) -> str:
         """Why this machine cannot run it; empty when it can."""
-        return "" if self.spec.baseline else unmet_needs(self.recipes[0].training)
+        if self.spec.baseline:
+            return unmet_by_four_bits() if self.spec.quantize else ""
+        return unmet_needs(self.recipes[0].training)
 
     @property
     def trainings(self) -> int:
@@ -118,6 +120,7 @@ class Plan:
             [
                 row.spec.name,
                 row.spec.baseline,
+                row.spec.quantize,
                 [recipe.identity() for recipe in row.recipes],
                 row.spec.sweep and row.spec.sweep.model_dump(mode="json"),
             ]

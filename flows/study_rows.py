@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flows.answers import Candidate, answer, judge, load_scorecard
@@ -29,6 +31,7 @@ from tasks.training.search.spec import SweepSpec
 from tasks.training.search.stages import course
 from tasks.training.trials import Trial, TrialResult, claimed, read_trial, read_trials, record_trial
 
+RunOne = Callable[[Trial, Recipe, Ref, Bench], TrialResult]
 _CANDIDATES = 1000  # numbers from here on are candidates', as many for each row as it may have
 
 
@@ -143,7 +146,7 @@ def _run(row: Row, best: TrialResult | None, ground: Ground) -> TrialResult:
     stage = 0 if best is None else best.stage if row.spec.sweep else 1
     trial = ground.trial(row.number, row.title, values, stage)
     if row.spec.baseline:
-        return _guarded(trial, row.recipes[0], ground, baseline=True)
+        return _guarded(trial, row.recipes[0], ground, partial(ask_baseline, four_bit=row.spec.quantize or ""))
     if best is not None and (trained := ground.bench.work / str(best.number)).is_dir():
         # Stages on other rows have other folders there. The time it took lies there, too.
         shutil.rmtree(ground.bench.work / str(row.number), ignore_errors=True)
@@ -151,11 +154,11 @@ def _run(row: Row, best: TrialResult | None, ground: Ground) -> TrialResult:
     return _guarded(trial, row.recipe_of(values), ground)
 
 
-def _guarded(trial: Trial, recipe: Recipe, ground: Ground, baseline: bool = False) -> TrialResult:
+def _guarded(trial: Trial, recipe: Recipe, ground: Ground, run: RunOne | None = None) -> TrialResult:
     """Run a trial; a model that cannot be had, or rows that do not fit, are a result of this row, not of the study."""
     started = time.perf_counter()
     try:
-        return (ask_baseline if baseline else run_trial)(trial, recipe, ground.dataset, ground.bench)
+        return (run or run_trial)(trial, recipe, ground.dataset, ground.bench)
     except (Interrupted, Away):
         raise
     except NightshiftError as error:
@@ -178,15 +181,15 @@ def _without_figures(trial: Trial, recipe: Recipe, ground: Ground, why: str, sec
     )
 
 
-def ask_baseline(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> TrialResult:
-    """The base model as it was published, asked the study's test questions."""
+def ask_baseline(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench, four_bit: str = "") -> TrialResult:
+    """The base model as it was published, asked the study's test questions; `four_bit` is how its weights are held."""
     work: Path = bench.work / str(trial.number)
     work.mkdir(parents=True, exist_ok=True)
     run = tracking.child_run(bench.run, "trial", trial.name, str(trial.number)) if bench.run else None
     with tracking.ended_by_errors(run, Interrupted), Elapsed(work) as elapsed:
         model = resolve_model(recipe.model, bench.settings.models_path)
         rows = draw_rows(trial, recipe, dataset, bench)
-        candidate = Candidate("base", trial.name, model, None, "", recipe.prompt)
+        candidate = Candidate("base", trial.name, model, None, "", recipe.prompt, four_bit=four_bit)
         spec, test = recipe.evaluation, rows.asked_fingerprint
         answers = answer(bench.store, [candidate], rows.asked, test, spec, work, train=lambda: rows.train)["base"]
         judged = judge(bench.store, candidate, answers, rows.asked, test, spec, work)

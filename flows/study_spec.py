@@ -58,11 +58,16 @@ class RowSpec(_Spec):
         None, ge=1, description="settings tried for it elsewhere, where that is known; for what is told about effort"
     )
     baseline: bool = Field(False, description="the model is asked as it is, nothing is trained")
+    quantize: Literal["nf4", "fp4"] | None = Field(
+        None, description="of a baseline: its weights are held in 4 bits while it answers; needs bitsandbytes"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> RowSpec:
         if self.baseline and (self.search or self.sweep or self.candidates):
             raise ValueError(f"row {self.name}: a baseline trains nothing, so there is nothing to search")
+        if self.quantize and not self.baseline:
+            raise ValueError(f"row {self.name}: quantize is for a baseline; set training.quantize of what is trained")
         if any(len(values) < 2 for values in self.search.values()):
             raise ValueError(f"row {self.name}: search needs two values or more for each path")
         if math.prod(map(len, self.search.values())) > MOST_CANDIDATES:

@@ -28,10 +28,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_base(folder: Path, precision: Precision | None = None, four_bit: str | None = None) -> Any:
+def load_base(folder: Path, precision: Precision | None = None, four_bit: str = "") -> Any:
     """The language model of a folder on this machine's device, in the precision its hardware suits.
 
-    `four_bit` (nf4 or fp4) holds the linear layers' weights in four bits. Raises UserError when it cannot be loaded.
+    `four_bit` (nf4 or fp4; empty: not) holds the linear layers' weights in four bits. Raises UserError when it cannot
+    be loaded.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -61,7 +62,7 @@ def _four_bit(kind: str, precision: Precision, device: Device) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
-    require(f"training.quantize={kind}", lacks_four_bit(device), "leave quantize out")
+    require(f"quantize={kind}", lacks_four_bit(device), "leave quantize out")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=kind,

@@ -117,6 +117,7 @@ def test_rows_have_the_scales_values_then_their_own_then_a_persons(tmp_path: Pat
         ([{"name": "r4", "set": {"trainig.seed": 1}}], "did you mean 'training'"),
         ([{"name": "r4"}, {"name": "r4"}], "must differ"),
         ([{"name": "b", "baseline": True, "search": {"training.seed": [1, 2]}}], "a baseline trains nothing"),
+        ([{"name": "r4", "quantize": "nf4"}], "quantize is for a baseline"),
         ([{"name": "r4", "serch": {}}], "did you mean 'search'"),
         ([{"name": "r5"}], "its reference 'r4' is no row"),
         ([{"name": "r4", "search": {"training.seed": list(range(101))}}], "more than 100 combinations"),
@@ -273,9 +274,16 @@ def test_a_row_that_this_machine_cannot_run_is_told_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "unmet_needs", lambda training: "no such chip" if training.quantize else "")
-    rows = [{"name": "r4"}, {"name": "q", "label": "QLoRA", "set": {"training.quantize": "nf4"}}]
+    monkeypatch.setattr(studies, "unmet_by_four_bits", lambda: "no such chip")
+    rows = [
+        {"name": "r4"},
+        {"name": "q", "label": "QLoRA", "set": {"training.quantize": "nf4"}},
+        {"name": "b", "baseline": True, "set": {"training.quantize": "nf4"}},  # asked with whole weights
+        {"name": "b4", "baseline": True, "quantize": "nf4"},
+    ]
     plan = plan_study(load_study(str(study_file(tmp_path, rows=rows))), "quickstart")
-    assert _not_run(plan, set()) == {"r4": "not run yet", "QLoRA": "no such chip"}
+    told = {"r4": "not run yet", "QLoRA": "no such chip", "b": "not run yet", "b4": "no such chip"}
+    assert _not_run(plan, set()) == told
 
 
 def test_a_row_without_any_candidate_that_finished_is_a_failed_row(
