@@ -4,8 +4,8 @@ A night is kept when it is among the newest of its recipe, when it runs, or when
 was ever in Production, or one whose gates did not reject it. Of the others go the adapters of their stages, the
 rows of their datasets and their scratch folders on this machine. Every document stays: recipe, outcomes, scorecards,
 predictions, manifests, reports, approvals; so do the ledger and all of MLflow. What goes can be made again by the same
-night. Limits: stages and datasets are shared between nights, so while any night runs none of them goes; scratch folders
-are those of the machine that this runs on.
+night. Limits: stages and datasets are shared between nights, so while a night, a search or a study runs none of them
+goes; scratch folders are those of the machine that this runs on.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ def clean_up(
     store = settings.open_store()
     nights = _nights(store)
     running = sorted(night for night in nights if Lease(store, night).holder() is not None)
+    experiments = _experiments(store)
     kept = dict.fromkeys(running, "runs")
     kept |= {night: why for night, why in _of_releases(store, released).items() if night in nights}
     kept |= {night: f"one of the newest {keep_nights}" for night in _newest(nights, keep_nights) if night not in kept}
     gone = sorted(set(nights) - set(kept))
     old = [*_scratch(settings.work, gone)]
-    if not running:
+    if not running and not experiments:
         old += _shared(store, gone, kept)
     if not dry_run:
         _remove(store, settings.work, old)
@@ -66,6 +67,7 @@ def clean_up(
         ],
         "old": gone,
         "running": running,
+        "experiments": experiments,
         "removed": [{"kind": one.kind, "place": one.place, "megabytes": one.megabytes} for one in old],
         "megabytes": round(sum(one.megabytes for one in old), 1),
     }
@@ -75,14 +77,26 @@ def summary(told: Mapping[str, Any]) -> str:
     """What was done, in a line."""
     verb = "would go" if told["dry_run"] else "gone"
     line = f"{len(told['removed'])} things of {len(told['old'])} old nights {verb}, {told['megabytes']:,} MB"
-    running = ", ".join(told["running"])
-    return f"{line}; night {running} runs, so stages and datasets stay this time" if running else line
+    running = ", ".join([*(f"night {night}" for night in told["running"]), *told["experiments"]])
+    return f"{line}; {running} runs, so stages and datasets stay this time" if running else line
 
 
 def _nights(store: Store) -> dict[str, dict[str, Any]]:
     """The frozen document of every night, by its id."""
     keys = [key for key in store.list("nights") if key.endswith("/night.json")]
     return {key.split("/")[1]: store.read_json(key) for key in keys}
+
+
+def _experiments(store: Store) -> list[str]:
+    """The searches and studies that run now: those of whose leases one is held."""
+    found = set()
+    for kind, folder in (("search", "sweeps"), ("study", "studies")):
+        keys = set(store.list(f"leases/{folder}"))
+        held = {key for key in keys if key.endswith(".holder") and f"{key.removesuffix('holder')}released" not in keys}
+        for name in {key.removeprefix("leases/").rpartition("/")[0] for key in held}:
+            if Lease(store, name).holder() is not None:
+                found.add(f"{kind} {name.split('/')[1]}")
+    return sorted(found)
 
 
 def _newest(nights: Mapping[str, Mapping[str, Any]], number: int) -> Iterable[str]:

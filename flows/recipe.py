@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -131,6 +131,14 @@ def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise UserError(f"recipe {origin}: {explain(error, Recipe)}") from None
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe of a trial: `recipe` without its search, with `values` at their paths. Raises UserError as it does."""
+    content = recipe.content() | {"sweep": None}
+    for path, value in values.items():
+        set_value(content, path, value, f"sweep.space.{path}")
+    return parse_recipe(content, f"{recipe.name} with {dict(values)}")
 
 
 def parse_override(override: str) -> tuple[str, Any]:

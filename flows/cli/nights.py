@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.errors import UserError
-
 if TYPE_CHECKING:
     from infra.settings import Settings
 
@@ -112,14 +110,12 @@ def _tell(settings: Settings, outcome: dict[str, Any], as_json: bool) -> None:
 
 def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more: Any) -> dict[str, Any]:
     """Start and follow the night on the Prefect server; a recipe file goes through the store."""
-    import os
-
+    from flows.cli.connect import need_server
     from flows.library import keep_recipe
     from flows.recipe import builtin_recipes, find_recipe, load_recipe
     from infra.settings import apply_environment
 
-    if not os.environ.get("PREFECT_API_URL"):
-        raise UserError("--deployed needs a Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api")
+    need_server()
     name = recipe
     if recipe.endswith((".yaml", ".yml")):
         load_recipe(recipe, overrides)  # a mistake is told here and now

@@ -114,7 +114,7 @@ def _show_plan(plan: Plan, chosen: list[str], as_json: bool) -> None:
             "name": row.spec.name,
             "label": row.spec.label,
             "model": row.recipes[0].model.partition("#")[0],
-            "trainings": 0 if row.spec.baseline else len(row.recipes),
+            "trainings": row.trainings,
             "methods": [] if row.spec.baseline else [stage.method for stage in row.recipes[0].training.stages],
         }
         for row in plan.rows

@@ -38,11 +38,14 @@ def sweep(
 
     Example: nightshift sweep quickstart --workers 2 --set sweep.budget.hours=3
     """
+    from flows.cli.connect import need_server
     from flows.recipe import load_recipe
     from flows.searching import plan_sweep
     from infra.settings import apply_environment, load_settings
 
     settings = load_settings()
+    if deployed:
+        need_server()
     # Everything a person can get wrong is found before the slow imports.
     found = plan_sweep(load_recipe(recipe, overrides or []), force, settings)
     apply_environment(settings)

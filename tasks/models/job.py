@@ -20,6 +20,7 @@ class SubjectJob(_Model):
     role: str
     base: str = ""
     adapter: str = ""
+    four_bit: str = Field("", description="nf4 or fp4: the base's weights are held in four bits")
     endpoint: EndpointSpec | None = None
     prompt: PromptSpec
     demonstrations: int = Field(0, description="training examples shown ahead of a question")

@@ -85,10 +85,10 @@ def run(path: Path) -> None:
         for subject in missing:
             if subject.endpoint:
                 session.remote(subject)
-        for base in dict.fromkeys(s.base for s in missing if not s.endpoint):
-            tokenizer, model = load_tokenizer(Path(base)), load_base(Path(base))
+        for base, four_bit in dict.fromkeys((s.base, s.four_bit) for s in missing if not s.endpoint):
+            tokenizer, model = load_tokenizer(Path(base)), load_base(Path(base), four_bit=four_bit)
             for subject in missing:
-                if subject.base == base and not subject.endpoint:
+                if (subject.base, subject.four_bit) == (base, four_bit) and not subject.endpoint:
                     session.local(subject, model, tokenizer)
 
 

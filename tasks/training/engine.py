@@ -52,7 +52,7 @@ class Engine:
     @cached_property
     def base(self) -> Any:
         """The base model; a method's `start` makes it trainable, in place."""
-        base = load_base(Path(self.job.base), self.precision, self.training.quantize)
+        base = load_base(Path(self.job.base), self.precision, self.training.quantize or "")
         check_architecture(base.config, self.job.stages[0].spec.architecture, self.job.stages[0].spec.method)
         base.config.use_cache = False
         if self.training.quantize is not None:

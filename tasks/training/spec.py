@@ -54,7 +54,7 @@ class TrainingSpec(Spec):
     tune: Literal["lora", "full"] = Field("lora", description="what stages change: a LoRA adapter, or all weights")
     lora: LoraSpec = LoraSpec()
     quantize: Literal["nf4", "fp4"] | None = Field(
-        None, description="hold the frozen base in 4 bits (QLoRA, arXiv:2305.14314); needs CUDA and bitsandbytes"
+        None, description="hold the frozen base in 4 bits (QLoRA, arXiv:2305.14314); needs bitsandbytes"
     )
     max_length: int = Field(
         640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted"

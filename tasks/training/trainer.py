@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from tasks.models.loading import require_bitsandbytes
+from tasks.models.loading import lacks_eight_bit, require
 from tasks.models.precision import probe_device
 from tasks.training.checkpoints import last_checkpoint, mark_complete
 from tasks.training.engine import Run, Trained
 from tasks.training.ranks import is_first, summed, wait_for_all
-from tasks.training.specs.stage import StageSpec
+from tasks.training.specs.stage import EIGHT_BIT, StageSpec
 
 
 def arguments(run: Run) -> dict[str, Any]:
     """Arguments that transformers' TrainingArguments and TRL's configurations share, for one stage."""
     spec, training, precision = run.stage.spec, run.engine.training, run.engine.precision
     per_device = training.sequences_at_once(spec)
-    chosen = {"optim": spec.optimizer} if spec.optimizer in _BITSANDBYTES else {}
+    chosen = {"optim": spec.optimizer} if spec.optimizer in EIGHT_BIT else {}
     return chosen | {
         "output_dir": str(run.folder),
         "per_device_train_batch_size": per_device,
@@ -75,15 +75,12 @@ def _evaluations(run: Run) -> dict[str, Any]:
     }
 
 
-_BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit")
-
-
 def _set_optimizer(trainer: Any, spec: StageSpec) -> None:
     """Give `trainer` the stage's optimiser where it is none of the trainer's own."""
     import torch
 
-    if spec.optimizer in _BITSANDBYTES:
-        require_bitsandbytes(f"optimizer {spec.optimizer} of stage {spec.name}", probe_device(), "use adamw")
+    if spec.optimizer in EIGHT_BIT:
+        require(f"optimizer {spec.optimizer} of stage {spec.name}", lacks_eight_bit(probe_device()), "use adamw")
     classes = {"nadam": torch.optim.NAdam, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
     if spec.optimizer in classes:
         settings = {"lr": spec.learning_rate, "betas": spec.betas, "eps": 1e-8}

@@ -68,7 +68,7 @@ class TrialResult(_Model):
     trainable: int | None = Field(None, description="weights that were trained")
     total_parameters: int | None = Field(None, description="weights of the base model and of what was added to it")
     peak_memory_mb: float | None = None
-    seconds: float = Field(description="wall time of the run that recorded it")
+    seconds: float = Field(description="wall time of all its attempts")
     steps: int | None = None
     data_fingerprint: str = Field(description="the rows it was trained on and compared on")
     prompt_fingerprint: str

@@ -82,6 +82,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["profile", "missing.jsonl"], "--out report.html"),
         (["fetch", "nope"], "no recipe 'nope'"),
         (["study", "rank"], "did you mean 'ranks'"),
+        (["sweep", "tiny", "--deployed"], "needs a Prefect server"),
         (["promote", "1"], "needs --approve"),
         (["deploy"], "PREFECT_API_URL"),
         (["history", "nope"], "nothing is in Production yet"),

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,9 @@ def test_the_generating_process_never_sees_gold_and_only_bare_models_see_example
     others = answer(*arguments, train=lambda: [*train, Example("b", "x", "What else?", SCHEMA, "SELECT id FROM cars")])
     assert others["base"] != refs["base"]  # shown something else, a bare model is asked again
     assert others["predictions"] == refs["predictions"]
+    held = [replace(candidates[0], four_bit="nf4"), candidates[1]]
+    answer(arguments[0], held, *arguments[2:], train=lambda: train)
+    assert [subject.four_bit for subject in jobs[-1].subjects] == ["nf4"]  # another model, asked by itself
 
 
 def test_unfinished_answers_travel_by_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
