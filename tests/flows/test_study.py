@@ -229,11 +229,11 @@ def test_a_trial_without_a_scorecard_any_more_is_compared_by_its_interval(ground
 
 
 @pytest.mark.night
-def test_a_whole_study_is_reported_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    path = study_file(tmp_path, rows=[row for row in STUDY["scales"]["quickstart"]["rows"] if row["name"] != "r8"])
-    code, first = nightshift(tmp_path, "study", str(path), "--row", "base", "--row", "broken")
+def test_a_whole_study_is_reported_and_goes_on_where_it_was(project: Path) -> None:
+    path = study_file(project, rows=[row for row in STUDY["scales"]["quickstart"]["rows"] if row["name"] != "r8"])
+    code, first = nightshift(project, "study", str(path), "--row", "base", "--row", "broken")
     assert (code, first["failed"], first["missing"]) == (1, ["broken"], ["r4"])
-    code, second = nightshift(tmp_path, "study", str(path))
+    code, second = nightshift(project, "study", str(path))
     runs = {run["name"]: run for run in second["comparison"]["runs"]}
     assert (code, list(runs)) == (1, ["base", "r4", "broken"])
     assert "CUDA" in runs["broken"]["error"]
@@ -245,7 +245,7 @@ def test_a_whole_study_is_reported_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert len(losses) == 1  # every trial starts from the same fresh model
     [pair] = second["comparison"]["apart"]["pairs"]
     assert pair["basis"] == "paired answers"
-    code, again = nightshift(tmp_path, "study", str(path))
+    code, again = nightshift(project, "study", str(path))
     assert again["key"] == second["key"]
     assert [run["seconds"] for run in again["comparison"]["runs"]] == [run["seconds"] for run in runs.values()]
-    assert "Three rows" in (tmp_path / again["report"]["html"]).read_text()
+    assert "Three rows" in (project / again["report"]["html"]).read_text()
