@@ -129,12 +129,14 @@ def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more:
 
 
 def _run(name: str, recipe: str, overrides: list[str], force: bool, reason: str, night: Any) -> dict[str, Any]:
+    from flows.embedded import prefect_api
     from infra.progress import emit
 
     emit("start", f"starting Prefect and MLflow for {name}")
-    from flows.retrain import retrain as flow
+    with prefect_api("flows.retrain"):
+        from flows.retrain import retrain as flow
 
-    state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)
+        state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)
     if state.is_completed():
         return state.result()
     latest = night.outcome("latest")

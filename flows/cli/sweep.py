@@ -78,22 +78,24 @@ def _run(
     quiet: bool,
 ) -> None:
     from flows.cli.show import progress_bars
+    from flows.embedded import prefect_api
     from infra.progress import emit
 
     with progress_bars(enabled=not quiet):
         emit("start", "starting Prefect and MLflow")
-        from flows.sweep import sweep as flow
+        with prefect_api("flows.sweep"):
+            from flows.sweep import sweep as flow
 
-        state = flow(
-            recipe,
-            tuple(overrides),
-            workers=workers,
-            deployed=deployed,
-            force=force,
-            promote=promote,
-            reason=reason,
-            return_state=True,
-        )
+            state = flow(
+                recipe,
+                tuple(overrides),
+                workers=workers,
+                deployed=deployed,
+                force=force,
+                promote=promote,
+                reason=reason,
+                return_state=True,
+            )
     if not state.is_completed() and state.name != "NoWinner":  # that is an outcome, and told as one
         error = state.result(raise_on_failure=False)
         raise error if isinstance(error, BaseException) else RuntimeError(state.message or "the flow failed")

@@ -32,6 +32,7 @@ class Nights(Place):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """An empty folder: its first night makes the databases and the model, too."""
     return Nights(tmp_path_factory.mktemp("project"))
 
 
@@ -227,10 +228,10 @@ def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_two_shells_start_the_same_night(project: Path) -> None:
+    place = Nights(project)
     one = place.start(*RETRAIN)
-    _wait_for(lambda: list(tmp_path.glob(".nightshift/store/leases/*/*.holder")), one)
+    _wait_for(lambda: list(project.glob(".nightshift/store/leases/*/*.holder")), one)
     code, outcome, err = place.run(*RETRAIN)
     assert code == 1
     assert outcome["outcome"] == "failed"
@@ -242,12 +243,12 @@ def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_killed_in_the_middle_of_stage_two(project: Path) -> None:
+    place = Nights(project)
     # Enough steps for the kill to land between two checkpoints of the second stage.
     longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
     victim = place.start_silently(*RETRAIN, *longer)
-    _wait_for(lambda: list(tmp_path.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
+    _wait_for(lambda: list(project.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
     children = psutil.Process(victim.pid).children(recursive=True)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
@@ -267,14 +268,14 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_killed_while_a_model_answers(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_killed_while_a_model_answers(project: Path) -> None:
+    place = Nights(project)
     # Enough questions for the kill to land between two parts of the answers.
     slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100"]
     slow += ["--set", "evaluation.max_samples=null"]
     victim = place.start_silently(*RETRAIN, *slow)
     pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
-    _wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(pattern)), victim)
+    _wait_for(lambda: any(path.stat().st_size for path in project.glob(pattern)), victim)
     children = psutil.Process(victim.pid).children(recursive=True)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
@@ -282,7 +283,7 @@ def test_killed_while_a_model_answers(tmp_path: Path) -> None:
     assert not [child for child in alive if "tasks.models.session" in " ".join(_command(child))]
     for child in alive:  # the embedded server
         child.kill()
-    [partial] = tmp_path.glob(pattern)
+    [partial] = project.glob(pattern)
     # The answers are marked: whoever asks again would lose the mark.
     lines = [json.loads(line) for line in partial.read_text().splitlines()]
     assert 0 < len(lines) < 24
@@ -291,10 +292,10 @@ def test_killed_while_a_model_answers(tmp_path: Path) -> None:
     code, _, err = place.run(*RETRAIN, *slow)
     assert code == 0, err
     assert place.stage_markers() == before  # nothing was trained again
-    [finished] = tmp_path.glob(f".nightshift/store/predictions/{partial.name.partition('.')[0]}.jsonl")
+    [finished] = project.glob(f".nightshift/store/predictions/{partial.name.partition('.')[0]}.jsonl")
     kept = [json.loads(line) for line in finished.read_text().splitlines() if "-- kept" in line]
     assert {row["id"] for row in kept} == {line["id"] for line in lines}
-    assert not list(tmp_path.glob(".nightshift/store/predictions/*.partial.jsonl"))
+    assert not list(project.glob(".nightshift/store/predictions/*.partial.jsonl"))
 
 
 def _command(process: psutil.Process) -> list[str]:

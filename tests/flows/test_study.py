@@ -136,7 +136,10 @@ def test_rows_have_the_scales_values_then_their_own_then_a_persons(tmp_path: Pat
         ([{"name": "r4", "sweep": STAGED, "search": {"training.seed": [1, 2]}}], "exclude each other"),
         ([{"name": "b", "sweep": STAGED, "baseline": True}], "a baseline trains nothing"),
         ([{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 99, "keep": 2}, {}]}}], "has 101 trials, more than"),
-        ([{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 3, "train": 9}]}}], "of its sweep has the study's rows"),
+        (
+            [{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 3, "train": 9}]}}],
+            "of its sweep has the study's rows",
+        ),
         ([{"name": "r4", "sweep": STAGED | {"space": {"model": {"choices": [1, 2]}}}}], "differ in training alone"),
         ([{"name": "r4", "sweep": STAGED | {"space": {"training.sed": {"choices": [1, 2]}}}}], "did you mean 'seed'"),
     ],
@@ -346,13 +349,13 @@ def test_a_trial_without_a_scorecard_any_more_is_compared_by_its_interval(ground
 
 
 @pytest.mark.night
-def test_a_whole_study_is_reported_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_whole_study_is_reported_and_goes_on_where_it_was(project: Path) -> None:
     rows = [row for row in STUDY["scales"]["quickstart"]["rows"] if row["name"] != "r8"]
     stages = [{"train": 16, "validation": 4, "trials": 2, "keep": 1}, {}]
-    path = study_file(tmp_path, rows=[*rows, {"name": "staged", "sweep": STAGED | {"stages": stages}}])
-    code, first = nightshift(tmp_path, "study", str(path), "--row", "base", "--row", "broken")
+    path = study_file(project, rows=[*rows, {"name": "staged", "sweep": STAGED | {"stages": stages}}])
+    code, first = nightshift(project, "study", str(path), "--row", "base", "--row", "broken")
     assert (code, first["failed"], first["missing"]) == (1, ["broken"], ["r4", "staged"])
-    code, second = nightshift(tmp_path, "study", str(path))
+    code, second = nightshift(project, "study", str(path))
     runs = {run["name"]: run for run in second["comparison"]["runs"]}
     assert (code, list(runs)) == (1, ["base", "r4", "broken", "staged"])
     assert "no_such_layer" in runs["broken"]["error"]
@@ -367,7 +370,7 @@ def test_a_whole_study_is_reported_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert sizes == [("1", 16), ("1", 16), ("2", 40)]
     assert runs["staged"]["data_fingerprint"] == r4["data_fingerprint"] == trials[0]["data_fingerprint"]
     assert {pair["basis"] for pair in second["comparison"]["apart"]["pairs"]} == {"paired answers"}
-    code, again = nightshift(tmp_path, "study", str(path))
+    code, again = nightshift(project, "study", str(path))
     assert again["key"] == second["key"]
     assert [run["seconds"] for run in again["comparison"]["runs"]] == [run["seconds"] for run in runs.values()]
-    assert "Three rows" in (tmp_path / again["report"]["html"]).read_text()
+    assert "Three rows" in (project / again["report"]["html"]).read_text()

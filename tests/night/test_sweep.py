@@ -65,15 +65,15 @@ def _stages(place: Place) -> int:
 
 
 @pytest.mark.night
-def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(project: Path) -> None:
+    place = Place(project)
     process = place.start_silently(*SWEEP)
     deadline = time.monotonic() + 600
-    while not list(tmp_path.glob(".nightshift/store/sweeps/*/trials/0.json")) and time.monotonic() < deadline:
+    while not list(project.glob(".nightshift/store/sweeps/*/trials/0.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.kill()
     process.wait()
-    (kept,) = tmp_path.glob(".nightshift/store/sweeps/*/trials/0.json")
+    (kept,) = project.glob(".nightshift/store/sweeps/*/trials/0.json")
     before = kept.read_bytes()
     code, outcome, err = place.run(*SWEEP, "--workers", "2")
     assert code == 0, err
