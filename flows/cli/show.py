@@ -108,7 +108,7 @@ def show_night(outcome: dict[str, Any]) -> None:
         )
     )
     if outcome.get("stages"):
-        _stages(console, outcome)
+        show_stages(outcome, console)
     if outcome.get("base_metrics"):
         _models(console, outcome)
     if outcome["gates"]:
@@ -124,7 +124,8 @@ def show_night(outcome: dict[str, Any]) -> None:
     _footer(console, outcome)
 
 
-def _stages(console: Console, outcome: dict[str, Any]) -> None:
+def show_stages(outcome: dict[str, Any], console: Console | None = None) -> None:
+    """The curriculum of an outcome: its stages with their losses."""
     from tasks.evaluation.charts import spark
 
     drawn = _table("Stages")
@@ -143,7 +144,7 @@ def _stages(console: Console, outcome: dict[str, Any]) -> None:
             validation,
             f"{stage['seconds']:.0f}",
         )
-    console.print(drawn)
+    (console or Console()).print(drawn)
 
 
 def _models(console: Console, outcome: dict[str, Any]) -> None:
