@@ -1,16 +1,21 @@
 """Prefect's API for a flow that a command starts: the server that the environment names, or one of this process.
 
-A server of its own takes this process seconds to start, and so do the libraries that a night needs: both at once.
+A server of its own takes this process seconds to start, and so do the libraries that a night needs: both at once. It
+ends with this process, however that ends: Prefect stops it at a regular exit, a watcher after a kill.
 """
 
 from __future__ import annotations
 
 import contextvars
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+# Its input ends with the process that started it.
+WATCHER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 15)"
 # What every night imports sooner or later, in this order.
 NEEDED = ("mlflow", "great_expectations", "transformers.models.auto.tokenization_auto")
 
@@ -63,3 +68,8 @@ class _Start(threading.Thread):
         self.join()
         if self._error is not None:
             raise self._error
+        if (server := self._server.server_process) is not None:
+            command = [sys.executable, "-S", "-c", WATCHER, str(server.pid)]
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            # A session of its own: Ctrl-C is for this process, which stops the server itself.
+            self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **silent)
