@@ -87,6 +87,16 @@ def _set_optimizer(trainer: Any, spec: StageSpec) -> None:
         trainer.optimizer_cls_and_kwargs = (classes[spec.optimizer], settings)
 
 
+def _keep_float32(model: Any) -> None:
+    """Undo what TRL's trainers do to adapters over weights in four bits: in bfloat16 small steps are lost.
+
+    What a stage starts from is rounded to bfloat16 once.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
 def _keep_learning_rate(trainer: Any) -> None:
     """Shorten a warm-up as long as the stage: its first step has no learning rate, and the only one must learn."""
     create = trainer.create_scheduler
@@ -131,6 +141,7 @@ def follow(
 
 def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     """Train, from the last whole checkpoint if there is one, and evaluate once at the end on the validation rows."""
+    _keep_float32(run.model)
     _set_optimizer(trainer, run.stage.spec)
     _keep_learning_rate(trainer)
     if run.stage.spec.patience is not None:

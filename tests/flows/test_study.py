@@ -136,10 +136,7 @@ def test_rows_have_the_scales_values_then_their_own_then_a_persons(tmp_path: Pat
         ([{"name": "r4", "sweep": STAGED, "search": {"training.seed": [1, 2]}}], "exclude each other"),
         ([{"name": "b", "sweep": STAGED, "baseline": True}], "a baseline trains nothing"),
         ([{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 99, "keep": 2}, {}]}}], "has 101 trials, more than"),
-        (
-            [{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 3, "train": 9}]}}],
-            "of its sweep has the study's rows",
-        ),
+        ([{"name": "r4", "sweep": STAGED | {"stages": [{"trials": 3, "train": 9}]}}], "sweep has the study's rows"),
         ([{"name": "r4", "sweep": STAGED | {"space": {"model": {"choices": [1, 2]}}}}], "differ in training alone"),
         ([{"name": "r4", "sweep": STAGED | {"space": {"training.sed": {"choices": [1, 2]}}}}], "did you mean 'seed'"),
     ],

@@ -247,7 +247,7 @@ def test_an_adapter_over_four_bits_learns_what_one_over_the_same_weights_learns(
         loss = model(input_ids=ids.to(model.device), labels=ids.to(model.device)).loss
         loss.backward()
         grads = [p.grad.flatten() for name, p in model.named_parameters() if "lora_B" in name]
-        return float(loss), torch.cat(grads).float().cpu()
+        return loss.item(), torch.cat(grads).float().cpu()
 
     small, dense = load_base(models("llama"), FLOAT, four_bit="nf4"), load_base(models("llama"), FLOAT)
     layers = {name: layer for name, layer in small.named_modules() if isinstance(layer, bnb.nn.Linear4bit)}
