@@ -43,7 +43,8 @@ def test_a_stage_goes_on_where_another_machine_was_taken_away(tmp_path: Path, ke
         return sorted(int(step) for _, stage, step, _ in whole if finished and stage not in finished)
 
     victim = place.start_silently(*RETRAIN)
-    wait_for(uploaded, victim)
+    wait_for(lambda: list(place.folder.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*")), victim)
+    wait_for(uploaded, victim)  # only now: asking S3 all the time would take it from the night
     kill_night(victim, "tasks.training.session")
     step = uploaded()[-1]
     shutil.rmtree(place.folder / ".nightshift" / "work")
