@@ -2,10 +2,10 @@
 
 A night is kept when it is among the newest of its recipe, when it runs, or when a release rests on it: a version that
 was ever in Production, or one whose gates did not reject it. Of the others go the adapters of their stages, the
-rows of their datasets and their scratch folders on this machine. Every document stays: recipe, outcomes, scorecards,
-predictions, manifests, reports, approvals; so do the ledger and all of MLflow. What goes can be made again by the same
-night. Limits: stages and datasets are shared between nights, so while a night, a search or a study runs none of them
-goes; scratch folders are those of the machine that this runs on.
+checkpoints uploaded of broken ones, the rows of their datasets and their scratch folders on this machine. Every
+document stays: recipe, outcomes, scorecards, predictions, manifests, reports, approvals; so do the ledger and all of
+MLflow. What goes can be made again by the same night. Limits: stages and datasets are shared between nights, so while a
+night, a search or a study runs none of them goes; scratch folders are those of the machine that this runs on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from infra.tracking import NIGHT_TAG
 from registry.ledger import Ledger, known_releases
 from tasks.data.dataset import MANIFEST
 from tasks.training.curriculum import stage_key
+from tasks.training.uploads import checkpoints_key
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """Something that goes: a tree of the store (`stage`, `dataset`) or a folder of this machine (`scratch`)."""
+    """Something that goes: of the store (`stage`, `checkpoint`, `dataset`), or a folder of this machine (`scratch`)."""
 
     kind: str
     place: str
@@ -132,7 +133,7 @@ def _registered() -> dict[str, str | None]:
 
 
 def _shared(store: Store, gone: Iterable[str], kept: Iterable[str]) -> list[Old]:
-    """Stages and datasets that only old nights refer to."""
+    """Stages, checkpoints and datasets that only old nights refer to."""
     needed = {key for night in kept for key in _trees(store, night)}
     found = []
     for key in sorted({key for night in gone for key in _trees(store, night)} - needed):
@@ -144,10 +145,11 @@ def _shared(store: Store, gone: Iterable[str], kept: Iterable[str]) -> list[Old]
 
 
 def _trees(store: Store, night: str) -> set[str]:
-    """The store's keys of a night's stages and dataset."""
+    """The store's keys of a night's stages, of their uploaded checkpoints, and of its dataset."""
     stages, dataset = (_read(store, f"nights/{night}/{step}.json") for step in ("stages", "prepare"))
-    trees = {stage_key(mark) for mark in stages.get("stages", ())}
-    trees |= {stage_key(stage["fingerprint"]) for stage in _read(store, f"nights/{night}/train.json").get("stages", ())}
+    marks = set(stages.get("stages", ()))
+    marks |= {stage["fingerprint"] for stage in _read(store, f"nights/{night}/train.json").get("stages", ())}
+    trees = {key(mark) for mark in marks for key in (stage_key, checkpoints_key)}
     return trees | ({dataset["dataset"]["key"]} if "dataset" in dataset else set())
 
 

@@ -96,7 +96,8 @@ def run_stages(
         for number, stage in enumerate(job.stages, start=1):
             reused = stage.spec.name in finished
             title = f"{number} {stage.spec.name}{' (reused)' if reused else ''}"
-            result = follow_stage(title, stage, process, work, night.store, check) | {"reused": reused}
+            every = job.training.upload_every
+            result = follow_stage(title, stage, process, work, night.store, check, every) | {"reused": reused}
             record_stage(night, number, result)
             results.append(result)
         if process is not None:

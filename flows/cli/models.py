@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tasks.sql.databases import Database
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Quantised = Literal["f32", "f16", "q8_0"]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,13 +66,16 @@ def export(
     dtype: Annotated[
         Dtype, typer.Option(help="Number format of the weights; merging itself is in float32.")
     ] = "float32",
+    gguf: Annotated[
+        Quantised | None, typer.Option(help="Write a GGUF file for llama.cpp, too, with matrices in this format.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print where the model lies, as JSON.")] = False,
 ) -> None:
     """Merge a release's adapter into its base model: safetensors that any server of transformers models loads.
 
-    The folder keeps the prompt format in prompt.json: ask the model as it was taught.
+    The folder keeps the prompt format in prompt.json: ask the model as it was taught. GGUF is for the Llama family.
 
-    Example: nightshift export text2sql-quickstart --out merged --dtype bfloat16
+    Example: nightshift export text2sql-quickstart --out merged --dtype bfloat16 --gguf q8_0
     """
     from flows.cli.connect import connected, quiet_model
 
@@ -96,9 +100,9 @@ def export(
         base = resolve_model(manifest.base_model, settings.models_path)
         check_manifest(manifest, adapter, load_tokenizer(base.path))
         note = {"release": release, "version": version, "base_model": manifest.base_model}
-        made = export_merged(base.path, adapter, out, dtype, note | {"adapter_hash": manifest.adapter_hash})
+        made = export_merged(base.path, adapter, out, dtype, note | {"adapter_hash": manifest.adapter_hash}, gguf)
     if as_json:
-        print(json.dumps(note | {"path": str(made), "dtype": dtype}, indent=2))
+        print(json.dumps(note | {"path": str(made), "dtype": dtype, "gguf": gguf}, indent=2))
     else:
         print(f"{release} version {version}, merged: {made}")
 

@@ -79,6 +79,12 @@ class TrainingSpec(Spec):
         False, description="compute activations twice instead of keeping them: less memory, a third more time"
     )
     save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    upload_every: int | None = Field(
+        None,
+        ge=1,
+        description="for spot machines: seconds between uploads of the newest checkpoint to the store, from which "
+        "another machine goes on",
+    )
     stages: tuple[Stage, ...] = Field(min_length=1, description="the stages, in order")
 
     @model_validator(mode="after")

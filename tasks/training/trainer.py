@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import UserError
 from tasks.models.loading import lacks_eight_bit, require
 from tasks.models.precision import probe_device
-from tasks.training.checkpoints import last_checkpoint, mark_complete
+from tasks.training.checkpoints import last_checkpoint, mark_complete, step_of
 from tasks.training.engine import Run, Trained
 from tasks.training.ranks import is_first, summed, wait_for_all
 from tasks.training.specs.stage import EIGHT_BIT, StageSpec
@@ -157,7 +157,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     run.model.eval()
     curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
     eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation and evaluate else None
-    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    resumed = step_of(checkpoint) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
     read = summed(counted)

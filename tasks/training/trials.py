@@ -90,7 +90,9 @@ def start_fingerprint(base: str, data: str, prompt: PromptSpec, training: Traini
     A fresh LoRA adapter changes no output, whatever its rank (arXiv:2106.09685, section 4.1), so `lora` has no part.
     """
     first = training.stages[0].model_dump(mode="json")
-    shared = training.model_dump(mode="json", exclude={"stages", "lora", "save_steps", "gradient_checkpointing"})
+    shared = training.model_dump(
+        mode="json", exclude={"stages", "lora", "save_steps", "upload_every", "gradient_checkpointing"}
+    )
     stage = {key: value for key, value in first.items() if key not in _LATER}
     # The rows of a stage are drawn by seed and name.
     return fingerprint([base, data, prompt.model_dump(mode="json"), shared, stage, training.stages[0].name])

@@ -127,6 +127,19 @@ def test_while_an_experiment_runs_its_data_stay(home: Home, lease: str, told: st
     assert not home.store.has_tree("datasets/old")
 
 
+def test_checkpoints_of_a_broken_stage_go_with_its_night(home: Home) -> None:
+    for day, name in enumerate(("broken", "new"), start=1):
+        home.night(name, day, (name,), whole=False)
+        home.store.write(f"checkpoints/{name}/20/checkpoint-20/weights.safetensors", b"c" * 1_500_000)
+        home.store.close_tree(f"checkpoints/{name}/20")
+    told = home.clean(1)
+    assert ("checkpoint", "checkpoints/broken", 1.5) in {tuple(one.values()) for one in told["removed"]}
+    assert home.store.list("checkpoints") == [
+        f"checkpoints/new/20/{MARKER}",
+        "checkpoints/new/20/checkpoint-20/weights.safetensors",
+    ]
+
+
 def test_a_tree_that_is_half_gone_is_not_taken_for_whole(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.night("old", 1, ("s1",))
     home.night("new", 2, ("s2",))

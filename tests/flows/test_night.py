@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from infra.hashing import fingerprint_of_folder
-from tests.commands import Place
+from tests.commands import Place, kill_night, wait_for
 
 RETRAIN = ["retrain", "tiny", "--json"]
 
@@ -231,7 +226,7 @@ def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
 def test_two_shells_start_the_same_night(project: Path) -> None:
     place = Nights(project)
     one = place.start(*RETRAIN)
-    _wait_for(lambda: list(project.glob(".nightshift/store/leases/*/*.holder")), one)
+    wait_for(lambda: list(project.glob(".nightshift/store/leases/*/*.holder")), one)
     code, outcome, err = place.run(*RETRAIN)
     assert code == 1
     assert outcome["outcome"] == "failed"
@@ -248,12 +243,8 @@ def test_killed_in_the_middle_of_stage_two(project: Path) -> None:
     # Enough steps for the kill to land between two checkpoints of the second stage.
     longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
     victim = place.start_silently(*RETRAIN, *longer)
-    _wait_for(lambda: list(project.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
-    children = psutil.Process(victim.pid).children(recursive=True)
-    assert any("tasks.training.session" in " ".join(_command(child)) for child in children)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    _ended(children)
+    wait_for(lambda: list(project.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
+    kill_night(victim, "tasks.training.session")
     before = place.stage_markers()
     assert len(before) == 1
     code, outcome, err = place.run(*RETRAIN, *longer)
@@ -273,12 +264,8 @@ def test_killed_while_a_model_answers(project: Path) -> None:
     slow += ["--set", "evaluation.max_samples=null"]
     victim = place.start_silently(*RETRAIN, *slow)
     pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
-    _wait_for(lambda: any(path.stat().st_size for path in project.glob(pattern)), victim)
-    children = psutil.Process(victim.pid).children(recursive=True)
-    assert any("tasks.models.session" in " ".join(_command(child)) for child in children)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    _ended(children)
+    wait_for(lambda: any(path.stat().st_size for path in project.glob(pattern)), victim)
+    kill_night(victim, "tasks.models.session")
     [partial] = project.glob(pattern)
     # The answers are marked: whoever asks again would lose the mark.
     lines = [json.loads(line) for line in partial.read_text().splitlines()]
@@ -292,24 +279,3 @@ def test_killed_while_a_model_answers(project: Path) -> None:
     kept = [json.loads(line) for line in finished.read_text().splitlines() if "-- kept" in line]
     assert {row["id"] for row in kept} == {line["id"] for line in lines}
     assert not list(project.glob(".nightshift/store/predictions/*.partial.jsonl"))
-
-
-def _ended(children: list[psutil.Process]) -> None:
-    """What a killed night started ends by itself: the model process, Prefect's server and whoever watches it."""
-    _, alive = psutil.wait_procs(children, timeout=60)
-    assert not [_command(child) for child in alive]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _wait_for(condition: Any, process: subprocess.Popen[Any], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
