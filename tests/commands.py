@@ -85,7 +85,7 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any], secon
 
 
 def kill_night(victim: subprocess.Popen[Any], module: str) -> None:
-    """Kill a night while a process of `module` works for it; all that it started ends by itself, Prefect's server too."""
+    """Kill a night while a process of `module` works for it; all that it started must end by itself."""
     children = psutil.Process(victim.pid).children(recursive=True)
     assert any(module in " ".join(_command(child)) for child in children)
     victim.kill()
