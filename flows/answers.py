@@ -69,6 +69,7 @@ class Candidate:
     adapter_hash: str
     prompt: PromptSpec
     version: str | None = None
+    four_bit: str = ""  # nf4 or fp4: how the base's weights are held while it answers
 
     @property
     def endpoint(self) -> EndpointSpec | None:
@@ -79,7 +80,8 @@ class Candidate:
     def fingerprint(self) -> str:
         """What its answers depend on."""
         base = [self.base.url, self.base.model] if isinstance(self.base, EndpointSpec) else self.base.fingerprint
-        return fingerprint([base, self.adapter_hash, self.prompt.model_dump(mode="json")])
+        held = [self.four_bit] if self.four_bit else []
+        return fingerprint([base, self.adapter_hash, self.prompt.model_dump(mode="json"), *held])
 
 
 def draw(rows: Sequence[Example], most: int | None) -> list[Example]:
@@ -105,7 +107,8 @@ def answer(
     """
     pool = clear_of(examples, train()) if spec.shots and any(c.adapter is None for c in candidates) else []
     shown = [spec.shots, [example.to_row() for example in pool]] if spec.shots else []
-    settings = [spec.max_new_tokens, spec.corrections, code_version(ANSWERING_CODE, LIBRARIES)]
+    drawn = [spec.samples, spec.temperature] if spec.samples else []
+    settings = [spec.max_new_tokens, spec.corrections, drawn, code_version(ANSWERING_CODE, LIBRARIES)]
     refs: dict[str, Ref] = {}
     for candidate in candidates:
         mark = fingerprint([candidate.fingerprint, test, settings, shown if candidate.adapter is None else []])
@@ -141,6 +144,7 @@ def _job(
             role=c.role,
             base="" if isinstance(c.base, EndpointSpec) else str(c.base.path),
             adapter=str(c.adapter or ""),
+            four_bit=c.four_bit,
             endpoint=c.endpoint,
             prompt=c.prompt,
             demonstrations=0 if c.adapter else spec.shots,
@@ -155,6 +159,8 @@ def _job(
         max_new_tokens=spec.max_new_tokens,
         batch_size=spec.batch_size,
         corrections=spec.corrections,
+        samples=spec.samples,
+        temperature=spec.temperature,
         seconds_per_query=spec.seconds_per_query,
         workers=spec.workers,
     )

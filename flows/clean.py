@@ -12,7 +12,7 @@ from flows.runtime import connect
 
 @flow(name="clean")
 def clean(keep_nights: int = 30, dry_run: bool = False) -> State:
-    """Remove adapters of stages, rows of datasets and scratch folders of old nights.
+    """Remove adapters and checkpoints of stages, rows of datasets and scratch folders of old nights.
 
     Args:
         keep_nights: the newest nights of each recipe that keep everything.

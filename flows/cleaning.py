@@ -2,10 +2,10 @@
 
 A night is kept when it is among the newest of its recipe, when it runs, or when a release rests on it: a version that
 was ever in Production, or one whose gates did not reject it. Of the others go the adapters of their stages, the
-rows of their datasets and their scratch folders on this machine. Every document stays: recipe, outcomes, scorecards,
-predictions, manifests, reports, approvals; so do the ledger and all of MLflow. What goes can be made again by the same
-night. Limits: stages and datasets are shared between nights, so while any night runs none of them goes; scratch folders
-are those of the machine that this runs on.
+checkpoints uploaded of broken ones, the rows of their datasets and their scratch folders on this machine. Every
+document stays: recipe, outcomes, scorecards, predictions, manifests, reports, approvals; so do the ledger and all of
+MLflow. What goes can be made again by the same night. Limits: stages and datasets are shared between nights, so while a
+night, a search or a study runs none of them goes; scratch folders are those of the machine that this runs on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from infra.tracking import NIGHT_TAG
 from registry.ledger import Ledger, known_releases
 from tasks.data.dataset import MANIFEST
 from tasks.training.curriculum import stage_key
+from tasks.training.uploads import checkpoints_key
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """Something that goes: a tree of the store (`stage`, `dataset`) or a folder of this machine (`scratch`)."""
+    """Something that goes: of the store (`stage`, `checkpoint`, `dataset`), or a folder of this machine (`scratch`)."""
 
     kind: str
     place: str
@@ -48,12 +49,13 @@ def clean_up(
     store = settings.open_store()
     nights = _nights(store)
     running = sorted(night for night in nights if Lease(store, night).holder() is not None)
+    experiments = _experiments(store)
     kept = dict.fromkeys(running, "runs")
     kept |= {night: why for night, why in _of_releases(store, released).items() if night in nights}
     kept |= {night: f"one of the newest {keep_nights}" for night in _newest(nights, keep_nights) if night not in kept}
     gone = sorted(set(nights) - set(kept))
     old = [*_scratch(settings.work, gone)]
-    if not running:
+    if not running and not experiments:
         old += _shared(store, gone, kept)
     if not dry_run:
         _remove(store, settings.work, old)
@@ -66,6 +68,7 @@ def clean_up(
         ],
         "old": gone,
         "running": running,
+        "experiments": experiments,
         "removed": [{"kind": one.kind, "place": one.place, "megabytes": one.megabytes} for one in old],
         "megabytes": round(sum(one.megabytes for one in old), 1),
     }
@@ -75,14 +78,26 @@ def summary(told: Mapping[str, Any]) -> str:
     """What was done, in a line."""
     verb = "would go" if told["dry_run"] else "gone"
     line = f"{len(told['removed'])} things of {len(told['old'])} old nights {verb}, {told['megabytes']:,} MB"
-    running = ", ".join(told["running"])
-    return f"{line}; night {running} runs, so stages and datasets stay this time" if running else line
+    running = ", ".join([*(f"night {night}" for night in told["running"]), *told["experiments"]])
+    return f"{line}; {running} runs, so stages and datasets stay this time" if running else line
 
 
 def _nights(store: Store) -> dict[str, dict[str, Any]]:
     """The frozen document of every night, by its id."""
     keys = [key for key in store.list("nights") if key.endswith("/night.json")]
     return {key.split("/")[1]: store.read_json(key) for key in keys}
+
+
+def _experiments(store: Store) -> list[str]:
+    """The searches and studies that run now: those of whose leases one is held."""
+    found = set()
+    for kind, folder in (("search", "sweeps"), ("study", "studies")):
+        keys = set(store.list(f"leases/{folder}"))
+        held = {key for key in keys if key.endswith(".holder") and f"{key.removesuffix('holder')}released" not in keys}
+        for name in {key.removeprefix("leases/").rpartition("/")[0] for key in held}:
+            if Lease(store, name).holder() is not None:
+                found.add(f"{kind} {name.split('/')[1]}")
+    return sorted(found)
 
 
 def _newest(nights: Mapping[str, Mapping[str, Any]], number: int) -> Iterable[str]:
@@ -118,7 +133,7 @@ def _registered() -> dict[str, str | None]:
 
 
 def _shared(store: Store, gone: Iterable[str], kept: Iterable[str]) -> list[Old]:
-    """Stages and datasets that only old nights refer to."""
+    """Stages, checkpoints and datasets that only old nights refer to."""
     needed = {key for night in kept for key in _trees(store, night)}
     found = []
     for key in sorted({key for night in gone for key in _trees(store, night)} - needed):
@@ -130,10 +145,11 @@ def _shared(store: Store, gone: Iterable[str], kept: Iterable[str]) -> list[Old]
 
 
 def _trees(store: Store, night: str) -> set[str]:
-    """The store's keys of a night's stages and dataset."""
+    """The store's keys of a night's stages, of their uploaded checkpoints, and of its dataset."""
     stages, dataset = (_read(store, f"nights/{night}/{step}.json") for step in ("stages", "prepare"))
-    trees = {stage_key(mark) for mark in stages.get("stages", ())}
-    trees |= {stage_key(stage["fingerprint"]) for stage in _read(store, f"nights/{night}/train.json").get("stages", ())}
+    marks = set(stages.get("stages", ()))
+    marks |= {stage["fingerprint"] for stage in _read(store, f"nights/{night}/train.json").get("stages", ())}
+    trees = {key(mark) for mark in marks for key in (stage_key, checkpoints_key)}
     return trees | ({dataset["dataset"]["key"]} if "dataset" in dataset else set())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.answers import load_scorecard
@@ -38,12 +39,15 @@ def summarise(night: Night) -> dict[str, Any]:
         "base_metrics": values["base"],
         "champion_metrics": values.get("champion"),
         "gates": decision["gates"],
-        "stages": [
-            {key: value for key, value in stage.items() if key != "curve"} for stage in steps["train"]["stages"]
-        ],
-        "curves": {stage["name"]: stage["curve"] for stage in steps["train"]["stages"]},
+        **curriculum(steps["train"]["stages"]),
     }
     return _told(document)
+
+
+def curriculum(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a document says of the stages that were trained: each one's figures, and the curves of their losses."""
+    figures = [{key: value for key, value in stage.items() if key != "curve"} for stage in stages]
+    return {"stages": figures, "curves": {stage["name"]: stage["curve"] for stage in stages}}
 
 
 def nothing_new(night: Night) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.answers import load_scorecard
 from flows.night import Night
-from flows.recipe import builtin_recipes
+from flows.told import next_commands, report_file
 from infra import tracking
 from infra.progress import emit
 from infra.refs import Ref
@@ -62,20 +62,6 @@ def publish(night: Night, outcome: dict[str, Any], run: str) -> str:
     return key
 
 
-def report_file(root: Path, recipe: str, night: str) -> Path:
-    """The report in this machine's home folder."""
-    return root / "reports" / f"{recipe}-{night}.html"
-
-
-def local_report(root: Path, outcome: dict[str, Any]) -> str | None:
-    """Where a person finds the report: the file here, as they would type it, else its key in the store."""
-    path = report_file(root, outcome["recipe"], outcome["night"])
-    if not outcome.get("report") or not path.is_file():
-        return outcome.get("report")
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def _with_docs(data: ReportData, docs: Path, place: str) -> ReportData:
     link = f"{place}/index.html" if (docs / "index.html").is_file() else ""
     return data.model_copy(update={"data": data.data.model_copy(update={"docs": link})})
@@ -119,20 +105,3 @@ def report_data(night: Night, outcome: dict[str, Any]) -> ReportData:
         lineage=lineage,
         commands=next_commands(outcome),
     )
-
-
-def next_commands(outcome: dict[str, Any]) -> list[str]:
-    """Commands worth typing after this outcome."""
-    # The outcome has the recipe's name; of one that is not built in nobody but its owner knows the file.
-    again = f"nightshift retrain {outcome['recipe'] if outcome['recipe'] in builtin_recipes() else 'RECIPE.yaml'}"
-    if outcome["outcome"] == "planned":
-        return [again]
-    if outcome["outcome"] == "data_rejected":
-        return ["nightshift validate DATA --docs docs", again, "nightshift releases"]
-    if outcome["outcome"] == "awaiting_approval":
-        approve = f'nightshift promote {outcome["version"]} --approve --by YOU --reason "looks right"'
-        return [approve, "nightshift status"]
-    if outcome["outcome"] == "rejected":
-        apart = [f"nightshift diff {outcome['champion']} {outcome['version']}"] if outcome["champion"] else []
-        return [*apart, "nightshift releases", again]
-    return ['nightshift ask "QUESTION" --database YOUR.sqlite', "nightshift releases", again]

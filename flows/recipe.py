@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -102,7 +102,9 @@ def find_recipe(name: str) -> Path:
     if name in builtin:
         return builtin[name]
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise UserError(f"there is no recipe file {name}: check the path, or give the name of a built-in recipe")
         return path
     near = difflib.get_close_matches(name, builtin, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(builtin)}"
@@ -129,6 +131,14 @@ def parse_recipe(content: dict[str, Any], origin: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise UserError(f"recipe {origin}: {explain(error, Recipe)}") from None
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe of a trial: `recipe` without its search, with `values` at their paths. Raises UserError as it does."""
+    content = recipe.content() | {"sweep": None}
+    for path, value in values.items():
+        set_value(content, path, value, f"sweep.space.{path}")
+    return parse_recipe(content, f"{recipe.name} with {dict(values)}")
 
 
 def parse_override(override: str) -> tuple[str, Any]:
@@ -185,12 +195,24 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 def parse_mapping(text: str, told: str) -> dict[str, Any]:
     """YAML that holds keys and values; raises UserError for any other, `told` begins errors."""
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{told} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{told} is no mapping of keys to values")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML takes the last of several equal keys without a word; here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"a second key {key.value!r}", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
 
 
 def explain(error: ValidationError, spec: type[BaseModel]) -> str:
@@ -203,6 +225,11 @@ def explain(error: ValidationError, spec: type[BaseModel]) -> str:
         *parents, key = first["loc"]
         near = difflib.get_close_matches(str(key), list(_fields_at(spec, parents)), n=1, cutoff=0.3)
         return f"unknown key {where!r}{f'; did you mean {near[0]!r}?' if near else ''}{more}"
+    if first["type"] == "union_tag_invalid":
+        kind, valid = first["ctx"]["tag"], [name.strip(" '") for name in first["ctx"]["expected_tags"].split(",")]
+        near = difflib.get_close_matches(kind, valid, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(valid)}"
+        return f"{where}: unknown {first['ctx']['discriminator'].strip(chr(39))} {kind!r}; {hint}{more}"
     if first["type"] == "missing":
         return f"{where!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ")

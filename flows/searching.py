@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.night import Night, freeze, open_night, plan_night
-from flows.recipe import Recipe, parse_recipe, set_value
+from flows.recipe import Recipe, parse_recipe, with_values
 from flows.trial import Bench
-from infra.errors import NightshiftError, NotFound, UserError
+from flows.workers import POLL_SECONDS, in_turn
+from infra.errors import Busy, NightshiftError, NotFound, UserError
 from infra.hashing import code_version, fingerprint
 from infra.lease import Lease
 from infra.refs import Ref
@@ -89,16 +90,12 @@ class Sweep:
 
     def with_values(self, values: Values) -> Recipe:
         """The recipe of a trial with `values`."""
-        content = self.recipe.content() | {"sweep": None}
-        for path, value in values.items():
-            set_value(content, path, value, f"sweep.space.{path}")
-        return parse_recipe(content, f"{self.recipe.name} with {values}")
+        return with_values(self.recipe, values)
 
     @property
     def rows(self) -> int:
         """Training rows of the recipe's dataset; 0 before it is prepared."""
-        prepared = self.night.outcome("prepare") or {}
-        return int(prepared["manifest"]["splits"]["train"]) if prepared.get("accepted") else 0
+        return trained_rows(self.night)
 
     def outcome(self) -> dict[str, Any] | None:
         """What the search left at its end, or None."""
@@ -106,6 +103,12 @@ class Sweep:
             return self.store.read_json(f"sweeps/{self.id}/outcome.json")
         except NotFound:
             return None
+
+
+def trained_rows(night: Night) -> int:
+    """Training rows of the night's dataset; 0 before it is prepared."""
+    prepared = night.outcome("prepare") or {}
+    return int(prepared["manifest"]["splits"]["train"]) if prepared.get("accepted") else 0
 
 
 def plan_sweep(recipe: Recipe, force: bool = False, settings: Settings | None = None) -> Sweep:
@@ -174,7 +177,7 @@ def dataset_for(sweep: Sweep, recipe: Recipe) -> Ref:
     if _data_mark(recipe) == _data_mark(sweep.recipe):
         return prepared(sweep.night)
     key = f"sweeps/{sweep.id}/data/{_data_mark(recipe)}.json"
-    with Lease(sweep.store, f"sweeps/{sweep.id}/data"):
+    with in_turn(sweep.store, f"sweeps/{sweep.id}/data"):
         try:
             night = open_night(sweep.store.read_json(key)["night"], sweep.settings)
         except NotFound:
@@ -191,24 +194,35 @@ def _data_mark(recipe: Recipe) -> str:
 
 
 def prepared(night: Night, yardstick: bool = True) -> Ref:
-    """The dataset of `night`, prepared if it is not yet. Raises NightshiftError when its data break their contract.
+    """The dataset of `night`, prepared if it is not yet, here or by whoever is at it.
 
-    Without `yardstick` the shape of these data is not what the next night's are compared with.
+    Without `yardstick` the shape of these data is not what the next night's are compared with. Raises NightshiftError
+    when the data break their contract.
     """
-    if night.outcome("prepare") is None:
-        from flows.dispatch import run_step
-        from flows.prepare import prepare
-
-        with Lease(night.store, night.id):
-            freeze(night, "data of a search")
-            kept = None if yardstick else _accepted(night)
-            run_step(night, "prepare", prepare)
-            if kept is not None:
-                night.store.write(f"accepted/{night.recipe.name}.json", kept)
+    while night.outcome("prepare") is None:
+        try:
+            with Lease(night.store, night.id):
+                _prepare(night, yardstick)
+        except Busy:
+            time.sleep(POLL_SECONDS)
     outcome = night.outcome("prepare") or {}
     if not outcome["accepted"]:
-        raise NightshiftError(f"night {night.id}: the data break their contract; `nightshift retrain` says how")
+        reasons = ", ".join((outcome.get("validation") or {}).get("reasons", {})) or "see its Data Docs"
+        raise NightshiftError(f"night {night.id}: the data of {night.recipe.name} break their contract: {reasons}")
     return Ref.model_validate(outcome["dataset"])
+
+
+def _prepare(night: Night, yardstick: bool) -> None:
+    from flows.dispatch import run_step
+    from flows.prepare import prepare
+
+    if night.outcome("prepare") is not None:  # between the look and the lease
+        return
+    freeze(night, "data of a search")
+    kept = None if yardstick else _accepted(night)
+    run_step(night, "prepare", prepare)
+    if kept is not None:
+        night.store.write(f"accepted/{night.recipe.name}.json", kept)
 
 
 def _accepted(night: Night) -> bytes | None:

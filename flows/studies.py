@@ -1,4 +1,4 @@
-"""A study: an experiment as one YAML file. What varies, the runs at each scale, and the questions they answer.
+"""A study, an experiment as one YAML file (`flows.study_spec`), resolved at one scale.
 
 All rows of a study share one dataset, one prompt and one evaluation: those of the scale's recipe. A row whose recipe
 has others is refused, for its figures would not say what the study asks. The scale `quickstart` is small enough for a
@@ -10,91 +10,38 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from flows.recipe import Recipe, explain, parse_override, parse_recipe, read_content, read_mapping, set_value
+from flows.recipe import (
+    Recipe,
+    explain,
+    parse_override,
+    parse_recipe,
+    read_content,
+    read_mapping,
+    set_value,
+    with_values,
+)
+from flows.study_spec import RowSpec, Scale, ScaleSpec, StudySpec, trials_of
 from infra.errors import UserError
-from tasks.evaluation.findings import Question
+from tasks.training.needs import unmet_by_four_bits, unmet_needs
+from tasks.training.search.space import Choices
 
-Scale = Literal["quickstart", "full"]
-MOST_CANDIDATES = 100  # of one row: their trials are numbered by it
 SHARED = ("data", "validation", "prompt", "evaluation")
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RowSpec(_Spec):
-    """One run of the study: a recipe with some values of its own."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="unique in the study, lower case")
-    label: str = Field("", description="what people call it")
-    note: str = Field("", description="what a reader of its figures should know")
-    recipe: str | None = Field(None, description="a recipe of its own; the scale's when absent")
-    set: dict[str, Any] = Field({}, description="path in the recipe -> value")
-    search: dict[str, list[Any]] = Field(
-        {}, description="path -> values tried first; those with the lowest validation loss make the row"
-    )
-    candidates: int | None = Field(
-        None, ge=1, description="settings tried for it elsewhere, where that is known; for what is told about effort"
-    )
-    baseline: bool = Field(False, description="the model is asked as it is, nothing is trained")
-
-    @model_validator(mode="after")
-    def _check(self) -> RowSpec:
-        if self.baseline and (self.search or self.candidates):
-            raise ValueError(f"row {self.name}: a baseline trains nothing, so there is nothing to search")
-        if any(len(values) < 2 for values in self.search.values()):
-            raise ValueError(f"row {self.name}: search needs two values or more for each path")
-        if math.prod(map(len, self.search.values())) > MOST_CANDIDATES:
-            raise ValueError(f"row {self.name}: search has more than {MOST_CANDIDATES} combinations of values")
-        return self
-
-
-class ScaleSpec(_Spec):
-    """The study at one size."""
-
-    description: str = Field("", description="what this scale is, and what it cannot show")
-    recipe: str = Field(description="the recipe whose data, prompt and evaluation all rows share")
-    set: dict[str, Any] = Field({}, description="path in that recipe -> value, for all rows")
-    train: int | None = Field(None, ge=1, description="training rows of every run; all when absent")
-    validation: int | None = Field(None, ge=1, description="validation rows of every run; all when absent")
-    test_questions: int | None = Field(None, ge=1, description="test questions every run answers; all when absent")
-    rows: tuple[RowSpec, ...] = Field(min_length=1, description="the runs that are compared")
-    left_out: dict[str, str] = Field({}, description="what is not run at this scale -> why")
-
-    @model_validator(mode="after")
-    def _check(self) -> ScaleSpec:
-        names = [row.name for row in self.rows]
-        if len(set(names)) < len(names):
-            raise ValueError("the names of rows must differ")
-        return self
-
-
-class StudySpec(_Spec):
-    """An experiment."""
-
-    version: Literal[1] = Field(description="version of the study format")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str = Field(description="the page's heading")
-    description: str = Field("", description="one line for people")
-    varies: tuple[str, ...] = Field(min_length=1, description="paths of the recipe that are studied, with all below")
-    reference: str = Field("", description="the row that every other is held against; the first that trains when empty")
-    findings: tuple[Question, ...] = Field((), description="questions that two rows answer")
-    scales: dict[Scale, ScaleSpec] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a planned study: its number, and the resolved recipes of its candidates (one without a search)."""
+    """One row of a planned study: its number, and the resolved recipes of its candidates.
+
+    It is one without a search; one whose trials a `sweep` chooses has the recipe they start from.
+    """
 
     number: int
     spec: RowSpec
@@ -102,9 +49,42 @@ class Row:
     recipes: tuple[Recipe, ...]
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.spec.label or self.spec.name
+
+    @property
+    def unmet_needs(self) -> str:
+        """Why this machine cannot run it; empty when it can."""
+        if self.spec.baseline:
+            return unmet_by_four_bits() if self.spec.quantize else ""
+        return unmet_needs(self.recipes[0].training)
+
+    @property
+    def trainings(self) -> int:
+        """Settings that it tries; 0 for a baseline."""
+        if self.spec.baseline:
+            return 0
+        return trials_of(self.spec.sweep) if self.spec.sweep else len(self.recipes)
+
+    @property
     def candidates(self) -> int:
         """Settings tried for it, here or elsewhere; 0 for a baseline."""
-        return 0 if self.spec.baseline else max(len(self.recipes), self.spec.candidates or 1)
+        return max(self.trainings, self.spec.candidates or 0)
+
+    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of a trial with `values`; raises UserError where they make none."""
+        if self.spec.sweep is not None:
+            return with_values(self.recipes[0], values)
+        return self.recipes[self.values.index(dict(values))]
+
+    def fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether `values` of its search make a recipe."""
+        try:
+            self.recipe_of(values)
+        except UserError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -136,7 +116,16 @@ class Plan:
 
     def identity(self) -> list[Any]:
         """What of the plan makes its figures, beyond the data."""
-        rows = [[row.spec.name, row.spec.baseline, [recipe.identity() for recipe in row.recipes]] for row in self.rows]
+        rows = [
+            [
+                row.spec.name,
+                row.spec.baseline,
+                row.spec.quantize,
+                [recipe.identity() for recipe in row.recipes],
+                row.spec.sweep and row.spec.sweep.model_dump(mode="json"),
+            ]
+            for row in self.rows
+        ]
         return [self.spec.name, self.scale, rows, self.train, self.validation, self.test_questions]
 
 
@@ -190,6 +179,7 @@ def plan_study(
         for recipe in recipes:
             _check_shared(recipe, base, told)
         rows.append(Row(number, row, tuple(values), recipes))
+        _check_space(rows[-1], told)
     names = [row.spec.name for row in rows]
     if spec.reference and spec.reference not in names:
         raise UserError(f"study {spec.name}: its reference {spec.reference!r} is no row of scale {scale}")
@@ -206,6 +196,17 @@ def _resolve(content: dict[str, Any], values: Mapping[str, Any], told: str, alwa
     for path, value in {**values, **always}.items():
         set_value(fresh, path, copy.deepcopy(value), f"recipe {told}: {path}")
     return parse_recipe(fresh, told)
+
+
+def _check_space(row: Row, told: str) -> None:
+    """Raise UserError for a path of the row's sweep none of whose values makes a recipe."""
+    for path, parameter in row.spec.sweep.space.items() if row.spec.sweep else ():
+        values = parameter.choices if isinstance(parameter, Choices) else (parameter.low, parameter.high)
+        if not any(row.fits({path: value}) for value in values):
+            try:
+                row.recipe_of({path: values[0]})
+            except UserError as error:
+                raise UserError(f"{told}: {error}") from None
 
 
 def _check_shared(recipe: Recipe, base: Recipe, told: str) -> None:

@@ -2,11 +2,12 @@
 
 study(name, scale, overrides)
  |- prepare   one dataset for all rows                                      cpu
- |- row       its candidates by validation loss, then the row itself         gpu, row after row
+ |- row       its candidates, or its staged search, then the row itself      gpu, row after row
  `- report    tables, charts and findings: page, Markdown, JSON, MLflow     cpu
 
 A finished row is kept: a study that broke off goes on with the next one, inside a row with the last checkpoint. A row
-that fails is shown as failed. Limits: rows run one after another, on this machine.
+that fails is shown as failed, one that this machine cannot run as not run, and why. Limits: rows run one after another,
+on this machine.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.night import Night, freeze, plan_night
-from flows.prepare import prepare
+from flows.night import Night, plan_night
 from flows.recipe import check_recipe
 from flows.runtime import locally
+from flows.searching import prepared, trained_rows
 from flows.start import settle_start
-from flows.studies import Plan, Row, Scale, load_study, plan_study
+from flows.studies import Plan, Row, load_study, plan_study
 from flows.study_report import open_run, publish
 from flows.study_rows import Ground, row_of_candidate, settle_row
+from flows.study_spec import Scale
 from flows.trial import Bench
-from infra.errors import NightshiftError
+from infra import tracking
+from infra.errors import UserError
 from infra.hashing import fingerprint
 from infra.lease import Lease
 from infra.progress import emit
-from infra.refs import Ref
 from infra.settings import Settings, load_settings
+from tasks.models.process import Interrupted
 from tasks.training.trials import read_trials, trials_prefix
 
 
@@ -86,35 +89,27 @@ def study(
     found = find_study(plan_study(load_study(name), scale, overrides, train, test_questions))
     plan, night = found.plan, found.night
     chosen = plan.chosen(rows)
+    if all(row.unmet_needs for row in chosen):
+        raise UserError(f"{chosen[0].title}: {chosen[0].unmet_needs}")
     with Lease(night.store, f"studies/{found.key}"), locally(night):
         run = open_run(plan, found.key)
-        ground = Ground(found.key, take_dataset(found), _bench(found, run), plan.train, plan.validation)
-        if retry:
-            _forget_failed(found, chosen)
-        for place, row in enumerate(chosen):
-            emit("study", f"{row.spec.label or row.spec.name}", place, len(chosen))
-            run_row(row, ground)
-        emit("study", "writing the report", len(chosen), len(chosen))
-        return publish(plan, night, found.key, ground.dataset, run)
+        with tracking.ended_by_errors(run, Interrupted):
+            dataset = prepared(night)
+            ground = Ground(found.key, dataset, _bench(found, run), plan.train, plan.validation, trained_rows(night))
+            if retry:
+                _forget_failed(found, chosen)
+            for place, row in enumerate(chosen):
+                emit("study", row.title, place, len(chosen))
+                if not row.unmet_needs:
+                    run_row(row, ground)
+            emit("study", "writing the report", len(chosen), len(chosen))
+            return publish(plan, night, found.key, ground.dataset, run)
 
 
 @task(task_run_name="row {row.spec.name}", cache_policy=NO_CACHE)
 def run_row(row: Row, ground: Ground) -> str:
     """One row; returns how it ended."""
     return settle_row(row, ground).status
-
-
-def take_dataset(found: Study) -> Ref:
-    """The dataset that all rows share, prepared once."""
-    night = found.night
-    if night.outcome("prepare") is None:
-        freeze(night, f"the data of study {found.plan.spec.name}")
-        prepare(night.id)
-    prepared = night.outcome("prepare") or {}
-    if not prepared.get("accepted"):
-        reasons = ", ".join((prepared.get("validation") or {}).get("reasons", {})) or "see its Data Docs"
-        raise NightshiftError(f"the data of study {found.plan.spec.name} break their contract: {reasons}")
-    return Ref.model_validate(prepared["dataset"])
 
 
 def _bench(found: Study, run: str) -> Bench:

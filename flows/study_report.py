@@ -11,8 +11,9 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.night import Night
 from flows.runs import as_run, outcomes_of
-from flows.studies import MOST_CANDIDATES, Plan
+from flows.studies import Plan
 from flows.study_rows import row_of_candidate
+from flows.study_spec import MOST_CANDIDATES
 from infra import tracking
 from infra.refs import Ref
 from infra.store import Store
@@ -73,7 +74,7 @@ def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport
         varies=plan.spec.varies,
         reference=plan.spec.reference if plan.spec.reference in names else "",
         trials=trials,
-        questions=[asked for asked in plan.spec.findings if {asked.one, asked.other} <= planned],
+        questions=[asked for asked in plan.spec.findings if asked.runs <= planned],
         facts=_facts(plan, night, dataset, runs),
         left_out=plan.at.left_out | _not_run(plan, names),
         description=plan.at.description,
@@ -82,28 +83,34 @@ def study_report(plan: Plan, night: Night, key: str, dataset: Ref) -> RunsReport
 
 
 def _not_run(plan: Plan, names: set[str]) -> dict[str, str]:
-    waiting = [row.spec for row in plan.rows if row.spec.name not in names]
-    return {spec.label or spec.name: "not run yet" for spec in waiting}
+    waiting = [row for row in plan.rows if row.spec.name not in names]
+    return {row.title: row.unmet_needs or "not run yet" for row in waiting}
 
 
 def _runs(plan: Plan, store: Store, key: str) -> tuple[list[Run], list[Run]]:
     """The rows that were run, and every trial behind them, in the order of the study."""
     rows = {row.number: row for row in plan.rows}
     searched = any(len(row.recipes) > 1 for row in plan.rows)
+    results = read_trials(store, key)
+    own = {result.number: result for result in results if row_of_candidate(result.number) is None}
     runs: dict[int, Run] = {}
     trials: dict[int, Run] = {}
-    for result in read_trials(store, key):
+    for result in results:
         number, place = row_of_candidate(result.number) or (result.number, None)
-        row = rows[number]
-        recipe = next(recipe for values, recipe in zip(row.values, row.recipes, strict=True) if values == result.values)
-        told = {"note": row.spec.note, "label": row.spec.label, "candidates": row.candidates}
+        row, settled = rows[number], own.get(number)
+        staged = row.spec.sweep is not None
+        told = {"name": row.spec.name, "note": row.spec.note, "label": row.spec.label, "candidates": row.candidates}
+        if place is not None:
+            told |= {"label": result.name, "name": f"{row.spec.name}-{place}", "note": ""}
+            won = settled is not None and (settled.stage, settled.values) == (result.stage, result.values)
+            if staged and won:  # the row is this very training, with answers
+                continue
+        run = as_run(result, row.recipe_of(result.values), store, **told)
         if place is None:
-            stage = "" if not searched else "final"
-            runs[number] = as_run(result, recipe, store, **told, name=row.spec.name)
-            trials[number] = runs[number].model_copy(update={"stage": stage})
-        else:
-            told |= {"label": result.name, "name": f"{row.spec.name}-{place}", "stage": "search", "note": ""}
-            trials[result.number] = as_run(result, recipe, store, **told)
+            runs[number] = run
+        stage = f"{result.stage + 1}" if staged else "search" if place is not None else "final" if searched else ""
+        # The trials of one search differ in what they train: what they have in common is their row.
+        trials[result.number] = run.model_copy(update={"stage": stage} | ({"peft": row.title} if staged else {}))
     ordered = sorted(trials, key=lambda number: row_of_candidate(number) or (number, MOST_CANDIDATES))
     return [runs[number] for number in sorted(runs)], [trials[number] for number in ordered]
 

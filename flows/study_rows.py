@@ -1,15 +1,22 @@
-"""One row of a study: its candidates by validation loss, then the row itself, recorded once under the study's key."""
+"""One row of a study: its candidates by validation loss, or by a staged search; then the row itself, recorded once.
+
+Candidates and rows are trials of the study's key: rows have numbers below 1000, candidates those above.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flows.answers import Candidate, answer, judge, load_scorecard
+from flows.elapsed import Elapsed
 from flows.recipe import Recipe
-from flows.studies import MOST_CANDIDATES, Row
+from flows.studies import Row
+from flows.study_spec import MOST_CANDIDATES
 from flows.trial import Bench, draw_rows, forget_work, run_trial
 from infra import tracking
 from infra.errors import Away, NightshiftError
@@ -19,31 +26,29 @@ from tasks.evaluation.runs_tables import values_text
 from tasks.models.counting import count_parameters
 from tasks.models.process import Interrupted
 from tasks.models.resolve import resolve_model
-from tasks.training.trials import Trial, TrialResult, claimed, read_trial, record_trial
+from tasks.training.search.space import Values
+from tasks.training.search.spec import SweepSpec
+from tasks.training.search.stages import course
+from tasks.training.trials import Trial, TrialResult, claimed, read_trial, read_trials, record_trial
 
+RunOne = Callable[[Trial, Recipe, Ref, Bench], TrialResult]
 _CANDIDATES = 1000  # numbers from here on are candidates', as many for each row as it may have
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What all rows of a study share: its key, its dataset, where and how they are run, on how many rows."""
+    """What all rows of a study share: its key, its dataset, where and how they are run, on how many of its `rows`."""
 
     key: str
     dataset: Ref
     bench: Bench
     train: int | None
     validation: int | None
+    rows: int = 0
 
-    def trial(self, number: int, row: Row, place: int, name: str, stage: int = 0) -> Trial:
-        """The trial of a row's values at `place`."""
-        return Trial(
-            number=number,
-            name=name,
-            stage=stage,
-            values=row.values[place],
-            train=self.train,
-            validation=self.validation,
-        )
+    def trial(self, number: int, name: str, values: Values, stage: int = 0) -> Trial:
+        """A trial on the study's rows."""
+        return Trial(number=number, name=name, stage=stage, values=values, train=self.train, validation=self.validation)
 
 
 def candidate_number(row: int, place: int) -> int:
@@ -62,52 +67,98 @@ def settle_row(row: Row, ground: Ground) -> TrialResult:
     if (recorded := read_trial(store, key, row.number)) is not None:
         return recorded
     with claimed(store, key, row.number):
-        tried = [_candidate(row, place, ground) for place in range(len(row.recipes))] if len(row.recipes) > 1 else []
-        losses = {place: r.eval_loss for place, r in enumerate(tried) if r.status == "finished" and r.eval_loss}
-        if tried and not losses:
+        best, tried = _searched(row, ground)
+        if tried and best is None:
             reasons = "; ".join(dict.fromkeys(result.error or "no validation loss" for result in tried))
             result = _failed(row, ground, f"none of its {len(tried)} candidates finished: {reasons}")
         else:
-            place = min(losses, key=lambda place: losses[place]) if losses else 0
-            result = _run(row, place, ground, tried)
+            result = _run(row, best, ground)
         result = record_trial(store, key, result)
     for number in (row.number, *(candidate.number for candidate in tried)):
         forget_work(number, ground.bench)
     return result
 
 
-def _candidate(row: Row, place: int, ground: Ground) -> TrialResult:
-    """One candidate, trained and compared on the validation rows; no test question is asked."""
-    number, store = candidate_number(row.number, place), ground.bench.store
+def _searched(row: Row, ground: Ground) -> tuple[TrialResult | None, list[TrialResult]]:
+    """The candidate that makes the row, and all of them; none where nothing is searched."""
+    if row.spec.sweep is not None:
+        return _staged(row, row.spec.sweep, ground)
+    if len(row.recipes) == 1:
+        return None, []
+    trials = (ground.trial(place, "", values) for place, values in enumerate(row.values))
+    tried = [_candidate(row, trial, ground) for trial in trials]
+    losses = [result for result in tried if result.status == "finished" and result.eval_loss]
+    return min(losses, key=lambda result: result.eval_loss or 0.0, default=None), tried
+
+
+def _staged(row: Row, spec: SweepSpec, ground: Ground) -> tuple[TrialResult | None, list[TrialResult]]:
+    """The winner of the row's staged search and all its trials. What comes next follows from what is recorded."""
+
+    def numbered(result: TrialResult) -> TrialResult:
+        return result.model_copy(update={"number": candidate_number(row.number, result.number)})
+
+    while True:
+        known = [
+            result.model_copy(update={"number": place[1]})
+            for result in read_trials(ground.bench.store, ground.key)
+            if (place := row_of_candidate(result.number)) and place[0] == row.number
+        ]
+        now = course(spec, known, ground.train or ground.rows, row.fits)
+        if not now.trials:
+            return (None if now.winner is None else numbered(now.winner)), [numbered(result) for result in known]
+        for result in known:  # of what was trained, only the best may be needed again
+            if now.winner is None or result.number != now.winner.number:
+                forget_work(candidate_number(row.number, result.number), ground.bench)
+        for trial in now.trials:
+            _candidate(row, trial, ground)
+
+
+def _candidate(row: Row, trial: Trial, ground: Ground) -> TrialResult:
+    """One candidate, its number its place in the row; compared on validation rows, no test question is asked."""
+    number, store = candidate_number(row.number, trial.number), ground.bench.store
     if (recorded := read_trial(store, ground.key, number)) is not None:
         return recorded
-    bench = replace(ground.bench, questions=0, objective="eval_loss")
-    name = f"{row.spec.label or row.spec.name}: {values_text(row.values[place])}"
-    trial = ground.trial(number, row, place, name)
-    return record_trial(store, ground.key, _guarded(trial, row.recipes[place], replace(ground, bench=bench)))
+    asks = row.spec.sweep if row.spec.sweep and not row.spec.sweep.minimise else None
+    bench = replace(
+        ground.bench,
+        objective="execution_accuracy" if asks else "eval_loss",
+        questions=asks.questions if asks else 0,
+        split="validation",
+    )
+    told = {
+        "number": number,
+        "name": f"{row.title}: {values_text(trial.values)}",
+        "train": _least(trial.train, ground.train),
+        "validation": _least(trial.validation, ground.validation),
+    }
+    done = _guarded(trial.model_copy(update=told), row.recipe_of(trial.values), replace(ground, bench=bench))
+    return record_trial(store, ground.key, done)
 
 
-def _run(row: Row, place: int, ground: Ground, tried: list[TrialResult]) -> TrialResult:
-    """The row with the values at `place`; what was trained as a candidate is not trained again."""
-    name, recipe = row.spec.label or row.spec.name, row.recipes[place]
-    trial = ground.trial(row.number, row, place, name, stage=int(bool(tried)))
+def _least(one: int | None, other: int | None) -> int | None:
+    """The smaller number of rows; None is all."""
+    return min((count for count in (one, other) if count is not None), default=None)
+
+
+def _run(row: Row, best: TrialResult | None, ground: Ground) -> TrialResult:
+    """The row with the values of its best candidate; what was trained as that one is not trained again."""
+    values = row.values[0] if best is None else best.values
+    stage = 0 if best is None else best.stage if row.spec.sweep else 1
+    trial = ground.trial(row.number, row.title, values, stage)
     if row.spec.baseline:
-        return _guarded(trial, recipe, ground, baseline=True)
-    trained = ground.bench.work / str(candidate_number(row.number, place))
-    reused = bool(tried) and trained.is_dir()
-    if reused:
+        return _guarded(trial, row.recipes[0], ground, partial(ask_baseline, four_bit=row.spec.quantize or ""))
+    if best is not None and (trained := ground.bench.work / str(best.number)).is_dir():
+        # Stages on other rows have other folders there. The time it took lies there, too.
         shutil.rmtree(ground.bench.work / str(row.number), ignore_errors=True)
         trained.rename(ground.bench.work / str(row.number))
-    result = _guarded(trial, recipe, ground)
-    spent = tried[place].seconds if reused else 0.0
-    return result.model_copy(update={"seconds": round(result.seconds + spent, 2)})
+    return _guarded(trial, row.recipe_of(values), ground)
 
 
-def _guarded(trial: Trial, recipe: Recipe, ground: Ground, baseline: bool = False) -> TrialResult:
+def _guarded(trial: Trial, recipe: Recipe, ground: Ground, run: RunOne | None = None) -> TrialResult:
     """Run a trial; a model that cannot be had, or rows that do not fit, are a result of this row, not of the study."""
     started = time.perf_counter()
     try:
-        return (ask_baseline if baseline else run_trial)(trial, recipe, ground.dataset, ground.bench)
+        return (run or run_trial)(trial, recipe, ground.dataset, ground.bench)
     except (Interrupted, Away):
         raise
     except NightshiftError as error:
@@ -115,7 +166,7 @@ def _guarded(trial: Trial, recipe: Recipe, ground: Ground, baseline: bool = Fals
 
 
 def _failed(row: Row, ground: Ground, why: str) -> TrialResult:
-    trial = ground.trial(row.number, row, 0, row.spec.label or row.spec.name, stage=1)
+    trial = ground.trial(row.number, row.title, row.values[0], stage=1)
     return _without_figures(trial, row.recipes[0], ground, why, 0.0)
 
 
@@ -130,37 +181,37 @@ def _without_figures(trial: Trial, recipe: Recipe, ground: Ground, why: str, sec
     )
 
 
-def ask_baseline(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> TrialResult:
-    """The base model as it was published, asked the study's test questions."""
-    started = time.perf_counter()
+def ask_baseline(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench, four_bit: str = "") -> TrialResult:
+    """The base model as it was published, asked the study's test questions; `four_bit` is how its weights are held."""
     work: Path = bench.work / str(trial.number)
     work.mkdir(parents=True, exist_ok=True)
-    model = resolve_model(recipe.model, bench.settings.models_path)
-    rows = draw_rows(trial, recipe, dataset, bench)
-    candidate = Candidate("base", trial.name, model, None, "", recipe.prompt)
-    spec, test = recipe.evaluation, rows.asked_fingerprint
-    answers = answer(bench.store, [candidate], rows.asked, test, spec, work, train=lambda: rows.train)["base"]
-    judged = judge(bench.store, candidate, answers, rows.asked, test, spec, work)
-    accuracy = load_scorecard(bench.store, judged).metrics["execution_accuracy"]
-    result = TrialResult(
-        **trial.model_dump(include={"number", "name", "stage", "values"}),
-        status="finished",
-        objective=accuracy.value,
-        low=accuracy.low,
-        high=accuracy.high,
-        execution_accuracy=accuracy,
-        trainable=0,
-        total_parameters=count_parameters(model.path),
-        seconds=round(time.perf_counter() - started, 2),
-        steps=0,
-        data_fingerprint=rows.fingerprint,
-        prompt_fingerprint=fingerprint(recipe.prompt.model_dump(mode="json")),
-        predictions_key=answers.key,
-        scorecard_key=judged.key,
-    )
-    if bench.run:
-        run = tracking.child_run(bench.run, "trial", trial.name, str(trial.number))
-        tracking.log_metrics(run, {"execution_accuracy": accuracy.value, "seconds": result.seconds})
-        tracking.finish(run, "FINISHED")
-        return result.model_copy(update={"run_id": run})
+    run = tracking.child_run(bench.run, "trial", trial.name, str(trial.number)) if bench.run else None
+    with tracking.ended_by_errors(run, Interrupted), Elapsed(work) as elapsed:
+        model = resolve_model(recipe.model, bench.settings.models_path)
+        rows = draw_rows(trial, recipe, dataset, bench)
+        candidate = Candidate("base", trial.name, model, None, "", recipe.prompt, four_bit=four_bit)
+        spec, test = recipe.evaluation, rows.asked_fingerprint
+        answers = answer(bench.store, [candidate], rows.asked, test, spec, work, train=lambda: rows.train)["base"]
+        judged = judge(bench.store, candidate, answers, rows.asked, test, spec, work)
+        accuracy = load_scorecard(bench.store, judged).metrics["execution_accuracy"]
+        result = TrialResult(
+            **trial.model_dump(include={"number", "name", "stage", "values"}),
+            status="finished",
+            objective=accuracy.value,
+            low=accuracy.low,
+            high=accuracy.high,
+            execution_accuracy=accuracy,
+            trainable=0,
+            total_parameters=count_parameters(model.path),
+            seconds=elapsed.seconds,
+            steps=0,
+            data_fingerprint=rows.fingerprint,
+            prompt_fingerprint=fingerprint(recipe.prompt.model_dump(mode="json")),
+            predictions_key=answers.key,
+            scorecard_key=judged.key,
+            run_id=run,
+        )
+        if run is not None:
+            tracking.log_metrics(run, {"execution_accuracy": accuracy.value, "seconds": result.seconds})
+            tracking.finish(run, "FINISHED")
     return result

@@ -11,7 +11,7 @@ sweep(recipe, overrides, workers, dry_run, force, promote, reason)
 from __future__ import annotations
 
 import threading
-import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -30,7 +30,7 @@ from flows.runtime import locally
 from flows.searching import Sweep, dataset_for, freeze_sweep, open_sweep, plan_sweep, prepared
 from flows.trial import forget_work, run_trial
 from flows.winner import as_overrides, keep_winner, summarise, with_winner
-from flows.workers import POLL_SECONDS, side_by_side, work_through
+from flows.workers import in_turn, side_by_side, work_through
 from infra import tracking
 from infra.errors import Busy, NightshiftError, UserError
 from infra.lease import Lease
@@ -79,19 +79,17 @@ def sweep(
         return _end(summarise(now, now.stands()))
     if first := now.stands().trials:
         with_winner(text, overrides, first[0].values)  # a text that cannot be changed is better found now than later
-    with locally(now.night):
+    # Several processes may share a search. Each says that it is at it, so that nobody cleans up under it.
+    with Lease(now.store, f"sweeps/{now.id}/by-{uuid.uuid4().hex[:12]}"), locally(now.night):
         freeze_sweep(now, reason)
         emit("sweep", "preparing the data")
         prepared(now.night)
         # A model that cannot be had is no result of a trial; and threads may not be the first to import transformers.
         resolve_model(now.recipe.model, now.settings.models_path, lambda text: emit("model", text))
         run = sweep_run(now)
-        try:
+        with tracking.ended_by_errors(run):
             course = search(now, run, workers, deployed or now.settings.dispatch == "pools")
             outcome = conclude(now, course, run, lambda values: keep_winner(now, text, name, overrides, values))
-        except BaseException as error:
-            tracking.finish(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
     if promote and course.winner is not None:
         outcome |= {"retrain": challenge(now, recipe, overrides, course.winner)}
     now.store.write_json(f"sweeps/{now.id}/outcome.json", outcome)
@@ -117,13 +115,9 @@ def trial(trial: str) -> None:
 
 def sweep_run(now: Sweep) -> str:
     """The MLflow run above the trials'. Finding or making it is not atomic in MLflow: the lease makes it so."""
-    while True:
-        try:
-            with Lease(now.store, f"sweeps/{now.id}/run"):
-                tags = {"nightshift.sweep": now.id, "nightshift.objective": now.spec.objective}
-                return tracking.search_run(now.recipe.name, now.id, f"sweep {now.id}", tags)
-        except Busy:
-            time.sleep(POLL_SECONDS)
+    with in_turn(now.store, f"sweeps/{now.id}/run"):
+        tags = {"nightshift.sweep": now.id, "nightshift.objective": now.spec.objective}
+        return tracking.search_run(now.recipe.name, now.id, f"sweep {now.id}", tags)
 
 
 def search(now: Sweep, run: str, workers: int, deployed: bool) -> Course:

@@ -25,6 +25,7 @@ from infra.progress import emit
 from infra.refs import Ref
 from tasks.data.attached import fetch_databases, without_databases
 from tasks.data.dataset import read_examples
+from tasks.evaluation.perplexity import perplexity
 from tasks.models.process import ModelProcess
 from tasks.models.resolve import LocalModel
 from tasks.models.steps import fetch_model
@@ -95,7 +96,8 @@ def run_stages(
         for number, stage in enumerate(job.stages, start=1):
             reused = stage.spec.name in finished
             title = f"{number} {stage.spec.name}{' (reused)' if reused else ''}"
-            result = follow_stage(title, stage, process, work, night.store, check) | {"reused": reused}
+            every = job.training.upload_every
+            result = follow_stage(title, stage, process, work, night.store, check, every) | {"reused": reused}
             record_stage(night, number, result)
             results.append(result)
         if process is not None:
@@ -131,5 +133,7 @@ def record_stage(night: Night, number: int, result: dict[str, Any]) -> None:
     metrics |= {"memory_estimate_mb": float(result["memory_estimate_mb"])} | result["metrics"]
     if result["eval_loss"] is not None:
         metrics["eval_loss"] = float(result["eval_loss"])
+    if (perplexed := perplexity(result["method"], result["eval_loss"])) is not None:
+        metrics["eval_perplexity"] = perplexed
     tracking.log_metrics(run, metrics)
     tracking.finish(run, "FINISHED")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.answers import Candidate, answer, judge, load_scorecard
+from flows.elapsed import Elapsed
 from flows.recipe import Recipe
 from flows.start import fetch_start
 from infra import tracking
@@ -77,23 +78,38 @@ class Rows:
 
 def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> TrialResult:
     """Run `trial` of the resolved `recipe` on the prepared `dataset`; see `Bench` for where and how it is compared."""
-    started = time.perf_counter()
     work = bench.work / str(trial.number)
     work.mkdir(parents=True, exist_ok=True)
-    model = resolve_model(recipe.model, bench.settings.models_path, lambda text: emit("model", text))
-    rows = draw_rows(trial, recipe, dataset, bench)
-    told: dict[str, Any] = {
-        "number": trial.number,
-        "name": trial.name,
-        "stage": trial.stage,
-        "values": trial.values,
-        "data_fingerprint": rows.fingerprint,
-        "prompt_fingerprint": fingerprint(recipe.prompt.model_dump(mode="json")),
-        "train_rows": len(rows.train),
-        "validation_rows": len(rows.validation),
-        "start_fingerprint": start_fingerprint(model.fingerprint, rows.fingerprint, recipe.prompt, recipe.training),
-        "run_id": _open_run(trial, recipe, bench),
-    }
+    with Elapsed(work) as elapsed:
+        model = resolve_model(recipe.model, bench.settings.models_path, lambda text: emit("model", text))
+        rows = draw_rows(trial, recipe, dataset, bench)
+        run = _open_run(trial, recipe, bench)
+        told: dict[str, Any] = {
+            **trial.model_dump(include={"number", "name", "stage", "values"}),
+            "data_fingerprint": rows.fingerprint,
+            "prompt_fingerprint": fingerprint(recipe.prompt.model_dump(mode="json")),
+            "train_rows": len(rows.train),
+            "validation_rows": len(rows.validation),
+            "start_fingerprint": start_fingerprint(model.fingerprint, rows.fingerprint, recipe.prompt, recipe.training),
+            "run_id": run,
+        }
+        with tracking.ended_by_errors(run, Interrupted):
+            told |= _tried(trial, recipe, model, rows, bench, work, elapsed)
+            result = TrialResult(**told, seconds=elapsed.seconds, ended=round(time.time(), 2))
+            _close_run(result)
+    return result
+
+
+def _tried(
+    trial: Trial, recipe: Recipe, model: LocalModel, rows: Rows, bench: Bench, work: Path, elapsed: Elapsed
+) -> dict[str, Any]:
+    """What became of the training and of its answers: figures, or why there are none."""
+
+    def check() -> None:
+        elapsed.note()
+        bench.check()
+
+    told: dict[str, Any] = {}
     job = None
     try:
         job = plan_curriculum(
@@ -108,11 +124,11 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
             fetch_start(recipe, work),
         )
         job = with_rungs(job, trial, work)
-        stages = train_stages(trial, job, work, bench.check)
+        stages = train_stages(trial, job, work, check)
         told |= measured(stages, job, model) | {"rungs": losses_at(trial, stages[-1].curve, stages[-1].steps)}
         if bench.questions != 0:
             told |= answered(trial, recipe, model, rows, job, bench, work)
-        told |= _objective(bench, told) | {"status": "finished"}
+        return told | _objective(bench, told) | {"status": "finished"}
     except (Interrupted, Away):
         raise
     except NightshiftError as error:
@@ -121,9 +137,7 @@ def run_trial(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Trial
         if ended is not None:
             told |= {"status": "pruned", "error": ended.why, "curve": ended.curve, "steps": ended.curve[-1][0]}
             told |= {"rungs": losses_at(trial, ended.curve, ended.steps)}
-    result = TrialResult(**told, seconds=round(time.perf_counter() - started, 2), ended=round(time.time(), 2))
-    _close_run(result)
-    return result
+        return told
 
 
 def forget_work(trial: int, bench: Bench) -> None:
@@ -145,7 +159,7 @@ def draw_rows(trial: Trial, recipe: Recipe, dataset: Ref, bench: Bench) -> Rows:
     if bench.questions != 0:
         pool = validation if bench.split == "validation" else read("test", None)
         asked = stratified_sample(pool, bench.questions or len(pool), ("difficulty",), "trials")
-    mark = fingerprint([dataset.fingerprint, len(train), len(validation), bench.split, len(asked)])
+    mark = fingerprint([dataset.fingerprint, len(train), len(validation)])  # not of what it is asked afterwards
     names = fingerprint([example.to_row() for example in asked])  # before databases are named by where they lie here
     databases = work / "databases"
     if recipe.training.runs_queries:

@@ -11,7 +11,7 @@ from registry.decisions import reject_overdue
 from registry.drift import describe, find_drift, unreadable
 from registry.ledger import known_releases
 from registry.projection import Projection, project
-from registry.releases import registered_names
+from registry.releases import last_rejected, registered_names
 
 
 def look(settings: Settings, names: list[str] | None = None, take_back: bool = False) -> list[dict[str, Any]]:
@@ -32,6 +32,7 @@ def _look_at(store: Store, feedback: Store, name: str, take_back: bool) -> dict[
         projection = project(store, name, take_back)
         reject_overdue(store, name)
         findings = find_drift(store, name, projection, feedback)
+        rejected = last_rejected(name, projection.entry.version if projection.entry else None)
     except NightshiftError as error:  # a broken ledger of one release must not hide the others
-        projection, findings = Projection(None), [unreadable(name, error)]
-    return describe(store, name, projection, findings)
+        projection, findings, rejected = Projection(None), [unreadable(name, error)], None
+    return describe(store, name, projection, findings, rejected)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 
 from infra.errors import Busy
+from infra.lease import Lease
 from infra.store import Store
 from tasks.models.process import Interrupted
 from tasks.training.trials import Trial, TrialResult, claimed, read_trial, record_trial
@@ -73,3 +74,16 @@ def side_by_side(work: Callable[[], None], workers: int, stop: threading.Event) 
         except BaseException:
             stop.set()
             raise
+
+
+@contextmanager
+def in_turn(store: Store, name: str, poll: float = POLL_SECONDS) -> Iterator[None]:
+    """Hold the lease `name`, after waiting for whoever has it: for what takes moments, or has to be done once."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(Lease(store, name))
+                break
+            except Busy:
+                time.sleep(poll)
+        yield

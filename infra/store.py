@@ -91,6 +91,11 @@ class Store(ABC):
         """What `put_tree` was told about the tree; raises NotFound for a missing or unfinished one."""
         return self.read_json(f"{prefix}/{MARKER}")
 
+    def delete_tree(self, prefix: str) -> None:
+        """Remove everything below `prefix`, the marker first: a tree that is half gone is not taken for whole."""
+        for key in [f"{prefix}/{MARKER}", *self.list(prefix)]:
+            self.delete(key)
+
     def get_tree(self, prefix: str, target: Path) -> Path:
         """A local folder with the tree's files: `target` filled, or the store's own folder where it is local.
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,8 @@ PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its UI nests child runs by it
 PAGE = 1000  # results asked for at once
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+log = logging.getLogger("nightshift.tracking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,24 @@ def log_text(run_id: str, text: str, artifact_file: str) -> None:
 def finish(run_id: str, status: RunStatus) -> None:
     """End a run as FINISHED, FAILED or KILLED."""
     client().set_terminated(run_id, status)
+
+
+@contextmanager
+def ended_by_errors(run_id: str | None, *stops: type[BaseException]) -> Iterator[None]:
+    """End the run when the block raises: KILLED by one of `stops` or by what stops a process, else FAILED.
+
+    Whoever goes on with the run sets it running again. An MLflow that is away does not hide the error. None is no run.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if run_id is not None:
+            killed = isinstance(error, stops) or not isinstance(error, Exception)
+            try:
+                finish(run_id, "KILLED" if killed else "FAILED")
+            except Exception:
+                log.exception("run %s ended with an error, and MLflow could not be told", run_id)
+        raise
 
 
 def pages(search: Callable[..., Any], condition: str | None) -> list[Any]:

@@ -15,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.verdict import Verdict
 from tasks.data.page import render_page
-from tasks.evaluation.charts import Curve, loss_chart
+from tasks.evaluation.charts import Curve, loss_chart, spark
+from tasks.evaluation.perplexity import perplexity
+from tasks.evaluation.report_tables import judged_by
 from tasks.evaluation.scorecard import ExampleOutcome, Interval, Scorecard
+from tasks.evaluation.slices import in_order
 
 LONGEST_DESCRIPTION = 5000
 _HEADLINE = ("execution_accuracy", "execution_accuracy_nonvacuous", "exact_match", "parses", "runs")
@@ -130,7 +133,8 @@ def _scores(own: Scorecard, cards: Mapping[str, Scorecard]) -> Section:
         title="Scorecard",
         text=[
             f"{own.n} test questions ({own.test_fingerprint}); values with their 95% intervals. Gold: {gold.ok} with "
-            f"rows, {gold.empty} empty, {gold.failed} broken and not counted."
+            f"rows, {gold.empty} empty, {gold.failed} broken and not counted. A right answer is one by these "
+            f"{judged_by(own) or 'rules: not recorded'}."
         ],
         table=[["metric", "this version", *roles], *rows],
     )
@@ -185,7 +189,7 @@ def _data(facts: CardFacts) -> Section:
         text.append(f"Source: {about}.")
     for name, draws in (manifest.get("mixture") or {}).items():
         text.append(f"Mixture: {name}: {', '.join(f'{k} {_figure(v)}' for k, v in draws.items())}.")
-    levels = list(dict.fromkeys(level for row in manifest["difficulty"].values() for level in row))
+    levels = in_order("difficulty", list({level for row in manifest["difficulty"].values() for level in row}))
     table = [["split", "rows", *levels]]
     for split, rows in manifest["splits"].items():
         difficulty = manifest["difficulty"].get(split, {})
@@ -194,13 +198,14 @@ def _data(facts: CardFacts) -> Section:
 
 
 def _training(facts: CardFacts) -> Section:
-    table = [["stage", "method", "rows", "steps", "loss", "validation loss", "seconds"]]
+    table = [["stage", "method", "rows", "steps", "loss", "curve", "validation loss", "perplexity", "seconds"]]
     for stage in facts.stages:
         losses = [loss for _, loss in stage["curve"]]
         loss = f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""
         figures = [str(stage[key]) for key in ("rows", "steps")]
+        validation = [_figure(stage["eval_loss"]), _figure(perplexity(stage["method"], stage["eval_loss"]))]
         table.append(
-            [stage["name"], stage["method"], *figures, loss, _figure(stage["eval_loss"]), _figure(stage["seconds"])]
+            [stage["name"], stage["method"], *figures, loss, spark(losses), *validation, _figure(stage["seconds"])]
         )
     return Section(title="Training", table=table, curve=True)
 

@@ -20,6 +20,7 @@ from registry.artifacts import ArtifactsGone, check_artifacts
 from registry.attached import find_verdict
 from registry.ledger import LedgerEntry
 from registry.projection import Projection
+from registry.releases import Rejected
 from registry.verdict import VerdictAltered
 from tasks.data.feedback import Feedback, read_feedback
 from tasks.evaluation.statistics import wilson_interval
@@ -130,8 +131,11 @@ def _feedback(feedback: Store, name: str, entry: LedgerEntry) -> Iterator[Findin
         yield Finding("feedback_bad", "warning", name, entry.version, summary, resolution)
 
 
-def describe(store: Store, name: str, projection: Projection, findings: list[Finding]) -> dict[str, Any]:
-    """One release for `nightshift status --json`: what is in Production, who waits, and every finding."""
+def describe(
+    store: Store, name: str, projection: Projection, findings: list[Finding], rejected: Rejected | None = None
+) -> dict[str, Any]:
+    """One release for `nightshift status --json`: what is in Production, who waits, who was rejected since, and every
+    finding."""
     entry = projection.entry
     production = None
     if entry is not None:
@@ -143,6 +147,7 @@ def describe(store: Store, name: str, projection: Projection, findings: list[Fin
         "production": production,
         "previous": entry.previous_version if entry else None,
         "awaiting_approval": [request.model_dump(mode="json") for request in pending_requests(store, name)],
+        "rejected": rejected.model_dump(mode="json") if rejected else None,
         "adopted": projection.heard,
         "repaired": projection.changed,
         "findings": [finding.to_json() for finding in findings],

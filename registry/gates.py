@@ -19,6 +19,9 @@ from tasks.evaluation.metrics import METRICS, SLICED
 Status = Literal["pass", "fail", "needs_approval"]
 Versus = Literal["champion", "base"]
 
+CONFIDENCE = 0.95
+MIN_EXAMPLES = 50
+
 
 class Gate(BaseModel):
     """One rule, as a recipe states it; several rules in one gate must all hold."""
@@ -35,7 +38,9 @@ class Gate(BaseModel):
         default=None, description="judge every value of this dimension apart, such as difficulty; the worst decides"
     )
     min_examples: int = Field(
-        default=50, ge=1, description="with `every`: values with fewer examples are named in the evidence, not judged"
+        default=MIN_EXAMPLES,
+        ge=1,
+        description="with `every`: values with fewer examples are named in the evidence, not judged",
     )
     min: float | None = Field(default=None, description="the challenger's value must be at least this")
     max: float | None = Field(default=None, description="the challenger's value must be at most this")
@@ -55,7 +60,7 @@ class Gate(BaseModel):
         description="every example of the regression split that a version in Production once had right is right again",
     )
     confidence: float = Field(
-        default=0.95,
+        default=CONFIDENCE,
         ge=0.5,
         lt=1,
         description="one-sided confidence of a comparison; of nights whose challenger is no better, at most a share of "
@@ -82,14 +87,20 @@ class Gate(BaseModel):
             raise ValueError(
                 f"{self.metric} is one number of the night: a gate on it takes min or max and nothing else"
             )
-        if self.keep_fixed and (self.versus or relative or self.slice or self.every or self.min or self.max):
+        bounded = self.min is not None or self.max is not None
+        if self.keep_fixed and (self.versus or relative or self.slice or self.every or bounded):
             raise ValueError("a gate with keep_fixed asks nothing else: write other rules as gates of their own")
         if self.keep_fixed and self.metric != "execution_accuracy":
             raise ValueError("keep_fixed goes with metric: execution_accuracy, which says what is right")
         if relative and not self.versus:
             raise ValueError(f"gate on {self.metric}: min_delta and max_drop need versus: champion or versus: base")
-        if self.min is None and self.max is None and self.versus is None and not self.keep_fixed:
+        if not bounded and self.versus is None and not self.keep_fixed:
             raise ValueError(f"gate on {self.metric} has no rule: give min, max, or versus with min_delta or max_drop")
+        # A frozen recipe spells out every default, so that only another value can be told to be somebody's wish.
+        if self.confidence != CONFIDENCE and self.versus is None:
+            raise ValueError(f"gate on {self.metric}: confidence is that of a comparison: it needs versus")
+        if self.min_examples != MIN_EXAMPLES and self.every is None:
+            raise ValueError(f"gate on {self.metric}: min_examples goes with every, which judges many slices")
         if self.versus and not relative:
             raise ValueError(
                 f"gate on {self.metric} versus {self.versus} needs min_delta (better) or max_drop (no worse)"

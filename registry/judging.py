@@ -226,6 +226,7 @@ def _absolute(gate: Gate, rule: _Rule, part: dict[str, str] | None, card: Scorec
         raise _Unmeasurable(f"{gate.metric} has no value ({interval.n} examples)", "give the slice examples to judge")
     shortfall = rule.threshold - interval.value if rule.key == "min" else interval.value - rule.threshold
     text = f"{interval.value:.4f} (95% interval {interval.low:.4f} to {interval.high:.4f}, n={interval.n})"
+    text += f", {rule.words} {rule.threshold:.4g} asked"
     return _Found(interval.value, shortfall <= ROUNDING, text, shortfall)
 
 
@@ -242,12 +243,14 @@ def _relative(gate: Gate, rule: _Rule, part: dict[str, str] | None, card: Scorec
             chance = chance_of_as_many_wins(found.wins, found.losses)
             held = held and chance <= 1 - gate.confidence + ROUNDING
             text += f"; by chance alone {chance:.2g}"
+        text += f"; asked is {rule.threshold:+g}, surely above zero"
     else:
         held = found.lower_bound > rule.threshold
         if binary:
             sure = NormalDist().cdf(margin_score(found.wins, found.losses, found.n, -rule.threshold))
             held = held and sure >= gate.confidence - ROUNDING
             text += f"; {sure:.1%} sure of losing less than {-rule.threshold:g}"
+        text += f"; asked is surely above {rule.threshold:+g}"
     return _Found(found.difference, held, text, -found.lower_bound)
 
 

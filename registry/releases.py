@@ -135,6 +135,24 @@ def list_releases(name: str | None = None) -> list[ReleaseRow]:
     return rows
 
 
+class Rejected(BaseModel):
+    """A version that did not get into Production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str = Field(description="version number as text")
+    reason: str = Field(description="the gates it missed, or who said no and why")
+
+
+def last_rejected(name: str, after: str | None) -> Rejected | None:
+    """The newest version of `name`, if it was rejected and is newer than version `after`."""
+    versions = tracking.pages(tracking.client().search_model_versions, f"name = '{name}'")
+    newest = max(versions, key=lambda version: int(version.version), default=None)
+    if newest is None or REJECTED_TAG not in newest.tags or int(newest.version) <= int(after or 0):
+        return None
+    return Rejected(version=str(newest.version), reason=newest.tags[REJECTED_TAG])
+
+
 def release_with(version: str, name: str | None = None) -> str:
     """The release that a version number is about: `name`, or the only one that has it; raises UserError otherwise."""
     names = [name] if name else sorted({row.name for row in list_releases() if row.version == version})

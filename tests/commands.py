@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
 
@@ -69,3 +73,29 @@ class Place:
             process.kill()  # else the night goes on behind the tests that follow
             raise
         return process.returncode, json.loads(out) if out.startswith(("{", "[")) else None, err
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any], seconds: float = 180) -> None:
+    """Return once the condition holds, while the process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def kill_night(victim: subprocess.Popen[Any], module: str) -> None:
+    """Kill a night while a process of `module` works for it; all that it started must end by itself."""
+    children = psutil.Process(victim.pid).children(recursive=True)
+    assert any(module in " ".join(_command(child)) for child in children)
+    victim.kill()
+    victim.wait()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not [_command(child) for child in alive]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.commands import nightshift
 from tests.realdata import FOLDER
 
 os.environ.update(
@@ -26,6 +28,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tasks.models.resolve import resolve_model
 
     return resolve_model("random:llama-tiny", tmp_path_factory.mktemp("models")).path
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder as `nightshift fetch tiny` leaves it: empty databases of Prefect and MLflow, the tiny model."""
+    folder = tmp_path_factory.mktemp("fetched")
+    assert nightshift(folder, "fetch", "tiny")[0] == 0
+    return folder / ".nightshift"
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_home: Path) -> Path:
+    """A folder for commands, of this test alone, with a copy of that home: its first night makes no databases."""
+    shutil.copytree(tiny_home, tmp_path / ".nightshift")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

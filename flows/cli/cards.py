@@ -26,6 +26,7 @@ def read_rows(pattern: str) -> list[Example]:
 def show_card(title: str, card: Scorecard) -> None:
     """Print a scorecard: metrics with intervals, error classes, output health, gold, rules."""
     from flows.cli.show import table
+    from tasks.evaluation.report_tables import judged_by
 
     shown = [(name, f"{i.value:.4f}", f"{i.low:.4f} to {i.high:.4f}", i.n) for name, i in card.metrics.items() if i.n]
     table(title, ("metric", "value", "95% interval", "n"), shown)
@@ -40,8 +41,7 @@ def show_card(title: str, card: Scorecard) -> None:
         table("The answers as texts", ("", "share"), unhealthy)
     gold = card.gold
     print(f"gold: {gold.ok} with rows, {gold.empty} without (weak), {gold.failed} that do not run (not counted)")
-    on_more = f", and on {card.suite} fuzzed copies of each database" if card.suite else ""
-    print(f"rules: {card.rules}{on_more}; run by {', '.join(f'{name} ({n})' for name, n in card.engines.items())}")
+    print(judged_by(card))
     if card.compatibility:
         others = ", ".join(f"{name} {i.value:.4f}" for name, i in card.compatibility.items())
         print(f"other evaluators would say, for published numbers only: {others}")

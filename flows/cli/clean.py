@@ -20,7 +20,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and remove nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Remove adapters of stages, rows of datasets and scratch folders of old nights.
+    """Remove adapters and checkpoints of stages, rows of datasets and scratch folders of old nights.
 
     Never touched: releases and the nights they rest on, running nights, the ledger, scorecards, reports, MLflow.
 

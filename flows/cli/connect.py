@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 
+from infra.errors import UserError
 from infra.settings import PROCESS_ENVIRONMENT, Settings, apply_environment, load_settings
 
 
@@ -17,6 +18,12 @@ def connected() -> Settings:
     apply_environment(settings)
     connect_tracking(settings)
     return settings
+
+
+def need_server() -> None:
+    """Raise UserError where no Prefect server is named: what is deployed runs nowhere else."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UserError("--deployed needs a Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api")
 
 
 def quiet_model() -> None:

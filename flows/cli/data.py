@@ -44,7 +44,7 @@ def validate(
 
     Example: nightshift validate questions.jsonl --recipe orders.yaml --docs docs
     """
-    from flows.cli.files import counter_of
+    from flows.cli.files import check_folder, check_out, counter_of, whole_file
     from flows.recipe import load_recipe
     from tasks.data.ingest import read_sources
     from tasks.data.row_source import RowSource
@@ -59,9 +59,13 @@ def validate(
     if data is not None:
         files = [s for s in sources if isinstance(s, FileSource)]
         sources = [next((s for s in files if normpath(s.path) == normpath(data)), FileSource(path=data))]
-    for source in sources:
-        if isinstance(source, FileSource):
-            source_files(source)
+    read_from = {file.name for source in sources if isinstance(source, FileSource) for file in source_files(source)}
+    if docs is not None:
+        check_folder(docs, "--docs")
+    if quarantine is not None:
+        check_out(quarantine, "--quarantine")
+        if quarantine.resolve() in {Path(name).resolve() for name in read_from}:
+            raise UserError(f"--quarantine {quarantine}: that is a file of the data; name another file")
     if max_rows:
         sources = [s.model_copy(update={"max_rows": max_rows}) if isinstance(s, RowSource) else s for s in sources]
     read = read_sources(sources)
@@ -71,7 +75,8 @@ def validate(
     counter = counter_of(chosen.model) if chosen and spec.counts_tokens else None
     result = validate_examples(read.examples, read.bad, spec, docs, count_tokens=counter, undrawn=read.undrawn)
     if quarantine is not None:
-        write_quarantine(quarantine, result.quarantined)
+        with whole_file(quarantine) as waiting:
+            write_quarantine(waiting, result.quarantined)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:

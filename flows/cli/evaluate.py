@@ -64,6 +64,12 @@ def evaluate(
     corrections: Annotated[
         int | None, typer.Option(min=0, max=10, help="Further tries for an answer that does not run.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Draw so many more answers to each question: pass@k and vote.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.01, max=2, help="At which samples are drawn; else the recipe's, or 0.8.")
+    ] = None,
     suite: Annotated[
         int | None,
         typer.Option(min=0, max=100, help="Fuzzed copies of each database on which a match must hold too."),
@@ -97,9 +103,17 @@ def evaluate(
     if shots is not None and shots_from is None:
         raise UserError("--shots needs --shots-from FILE: what is shown comes from training rows alone")
     # Everything a person can get wrong is found before the slow imports.
-    given = {"suite": suite, "shots": shots, "corrections": corrections}
+    given = {
+        "suite": suite,
+        "shots": shots,
+        "corrections": corrections,
+        "samples": samples,
+        "temperature": temperature,
+    }
     changes = [f"evaluation.{key}={value}" for key, value in given.items() if value is not None]
     asked = load_recipe(recipe, [*(overrides or []), *changes])
+    if temperature is not None and not asked.evaluation.samples:
+        raise UserError("--temperature is that of samples: give --samples N; the answer itself is greedy")
     from flows.cli.cards import read_rows, show_card, write_json
 
     rows = read_rows(data)

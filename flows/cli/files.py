@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from tasks.data.frame import TokenCounter
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, option: str = "--out") -> None:
     """Raise UserError unless a file can be written at `out`; for before the work, not after it."""
     if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
+        raise UserError(f"{option} {out}: there is no folder {out.parent}")
     if out.is_dir():
-        raise UserError(f"--out {out}: that is a folder; name another file")
+        raise UserError(f"{option} {out}: that is a folder; name another file")
+
+
+def check_folder(out: Path, option: str) -> None:
+    """Raise UserError unless a folder can be at `out`, whatever has to be made above it."""
+    above = next(path for path in (out, *out.parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"{option} {out}: {above} is a file; name a folder")
 
 
 @contextmanager

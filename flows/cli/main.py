@@ -23,6 +23,7 @@ from flows.cli import (
     stack,
     study,
     sweep,
+    train,
     watch,
 )
 from infra.errors import NightshiftError
@@ -46,6 +47,7 @@ def _options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.
 
 
 nights.register(app)
+train.register(app)
 data.register(app)
 generate.register(app)
 profile.register(app)

@@ -6,11 +6,15 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from tasks.sql.databases import Database
+
 Dtype = Literal["float32", "bfloat16", "float16"]
+Quantised = Literal["f32", "f16", "q8_0"]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,13 +66,16 @@ def export(
     dtype: Annotated[
         Dtype, typer.Option(help="Number format of the weights; merging itself is in float32.")
     ] = "float32",
+    gguf: Annotated[
+        Quantised | None, typer.Option(help="Write a GGUF file for llama.cpp, too, with matrices in this format.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print where the model lies, as JSON.")] = False,
 ) -> None:
     """Merge a release's adapter into its base model: safetensors that any server of transformers models loads.
 
-    The folder keeps the prompt format in prompt.json: ask the model as it was taught.
+    The folder keeps the prompt format in prompt.json: ask the model as it was taught. GGUF is for the Llama family.
 
-    Example: nightshift export text2sql-quickstart --out merged --dtype bfloat16
+    Example: nightshift export text2sql-quickstart --out merged --dtype bfloat16 --gguf q8_0
     """
     from flows.cli.connect import connected, quiet_model
 
@@ -93,9 +100,9 @@ def export(
         base = resolve_model(manifest.base_model, settings.models_path)
         check_manifest(manifest, adapter, load_tokenizer(base.path))
         note = {"release": release, "version": version, "base_model": manifest.base_model}
-        made = export_merged(base.path, adapter, out, dtype, note | {"adapter_hash": manifest.adapter_hash})
+        made = export_merged(base.path, adapter, out, dtype, note | {"adapter_hash": manifest.adapter_hash}, gguf)
     if as_json:
-        print(json.dumps(note | {"path": str(made), "dtype": dtype}, indent=2))
+        print(json.dumps(note | {"path": str(made), "dtype": dtype, "gguf": gguf}, indent=2))
     else:
         print(f"{release} version {version}, merged: {made}")
 
@@ -103,11 +110,15 @@ def export(
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in words.")],
     database: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--database", metavar="FILE|URL", help="SQLite file or postgresql://USER@HOST/NAME; it is only read."
         ),
-    ],
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Instead: CREATE TABLE statements, INSERTs to answer from; - is stdin."),
+    ] = None,
     release: Annotated[str | None, typer.Option(help="Registered model; needed when there are several.")] = None,
     evidence: Annotated[str, typer.Option(help="A hint for the model, such as what a column means.")] = "",
     explain: Annotated[
@@ -119,15 +130,13 @@ def ask(
 ) -> None:
     """Answer a question with the adapter in Production: the SQL, and its rows.
 
-    The schema is read from the database; the SQL is run read-only. Exit code 1 when it does not run. Say whether the
-    answer was right with `nightshift feedback`.
+    The schema is read from the database, or given; the SQL is run read-only. Exit code 1 when it does not run. Say
+    whether the answer was right with `nightshift feedback`.
 
     Example: nightshift ask "How many singers are from France?" --database concerts.sqlite --explain
     """
-    from tasks.sql.databases import connect_database
-
-    opened = connect_database(database)
-    schema = opened.schema()  # what is wrong with the database shows before the slow imports
+    opened = _opened(database, schema)
+    ddl = opened.schema()  # what is wrong with the database shows before the slow imports
     from flows.cli.connect import connected, quiet_model
 
     quiet_model()
@@ -139,7 +148,7 @@ def ask(
     from tasks.sql.executor import Limits
 
     served = load_production(settings, chosen_release(settings.open_store(), release))
-    asked = Ask(question, schema, evidence, opened)
+    asked = Ask(question, ddl, evidence, opened)
     [written] = served.answerer.answer([asked])
     limits = Limits(rows=rows, seconds=seconds)
     answer = finish_answer(served, asked, written, opened, limits, explained=explain)
@@ -152,3 +161,21 @@ def ask(
 
         show_answer(document)
     raise typer.Exit(0 if document["status"] == "ok" else 1)
+
+
+def _opened(database: str | None, schema: str | None) -> Database:
+    """The database that is asked: a file, a server, or a script of its own."""
+    from infra.errors import UserError, first_line
+    from tasks.data.scripts import pasted_database
+    from tasks.sql.databases import connect_database
+
+    if (database is None) == (schema is None):
+        raise UserError("say what is asked: --database FILE|URL, or --schema FILE|- with CREATE TABLE statements")
+    if database is not None:
+        return connect_database(database)
+    if schema != "-" and not Path(schema).is_file():
+        raise UserError(f"no schema file {schema}")
+    try:
+        return pasted_database(sys.stdin.read() if schema == "-" else Path(schema).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--schema {schema} cannot be read: {first_line(error)}") from None

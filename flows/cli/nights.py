@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.errors import UserError
-
 if TYPE_CHECKING:
     from infra.settings import Settings
 
@@ -65,9 +63,11 @@ def retrain(
     Example: nightshift retrain quickstart --set training.seed=7
     """
     from flows.cli.show import progress_bars
-    from flows.night import plan_night
+    from flows.night import is_final, plan_night
     from flows.recipe import load_recipe
+    from infra.progress import emit
     from infra.settings import apply_environment, load_settings
+    from tasks.models.resolve import check_model
 
     settings = load_settings()
     if deployed:
@@ -76,10 +76,17 @@ def retrain(
         _tell(settings, outcome, as_json)
     # Everything a person can get wrong is found before the slow imports.
     night = plan_night(load_recipe(recipe, overrides or []), force, settings)
+    if dry_run:
+        from flows.outcome import planned
+
+        _tell(settings, planned(night), as_json)
+    if settings.dispatch == "here" and not is_final(night):  # machines of pools have models of their own
+        with progress_bars(enabled=not as_json):
+            check_model(night.recipe.model, settings.models_path, lambda text: emit("model", text))
     apply_environment(settings)
     try:
         with progress_bars(enabled=not as_json):
-            outcome = _run(night.recipe.name, recipe, overrides or [], dry_run, force, reason, night)
+            outcome = _run(night.recipe.name, recipe, overrides or [], force, reason, night)
     except Exception as error:
         if as_json:
             from flows.outcome import failed
@@ -91,7 +98,7 @@ def retrain(
 
 def _tell(settings: Settings, outcome: dict[str, Any], as_json: bool) -> None:
     from flows.cli.show import show_night
-    from flows.publish import local_report
+    from flows.told import local_report
 
     outcome |= {"report": local_report(settings.root, outcome)}
     if as_json:
@@ -103,14 +110,12 @@ def _tell(settings: Settings, outcome: dict[str, Any], as_json: bool) -> None:
 
 def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more: Any) -> dict[str, Any]:
     """Start and follow the night on the Prefect server; a recipe file goes through the store."""
-    import os
-
+    from flows.cli.connect import need_server
     from flows.library import keep_recipe
     from flows.recipe import builtin_recipes, find_recipe, load_recipe
     from infra.settings import apply_environment
 
-    if not os.environ.get("PREFECT_API_URL"):
-        raise UserError("--deployed needs a Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api")
+    need_server()
     name = recipe
     if recipe.endswith((".yaml", ".yml")):
         load_recipe(recipe, overrides)  # a mistake is told here and now
@@ -123,19 +128,15 @@ def _run_deployed(settings: Settings, recipe: str, overrides: list[str], **more:
     return follow(start({"recipe": name, "overrides": overrides, **more}), recipe)
 
 
-def _run(
-    name: str, recipe: str, overrides: list[str], dry_run: bool, force: bool, reason: str, night: Any
-) -> dict[str, Any]:
-    if dry_run:
-        from flows.outcome import planned
-
-        return planned(night)
+def _run(name: str, recipe: str, overrides: list[str], force: bool, reason: str, night: Any) -> dict[str, Any]:
+    from flows.embedded import prefect_api
     from infra.progress import emit
 
     emit("start", f"starting Prefect and MLflow for {name}")
-    from flows.retrain import retrain as flow
+    with prefect_api("flows.retrain"):
+        from flows.retrain import retrain as flow
 
-    state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)
+        state = flow(recipe, overrides, dry_run=False, force=force, reason=reason, return_state=True)
     if state.is_completed():
         return state.result()
     latest = night.outcome("latest")

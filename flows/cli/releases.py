@@ -164,13 +164,13 @@ def history(
     if as_json:
         print(json.dumps([{"release": name} | entry.model_dump(mode="json") for name, entry in entries], indent=2))
         return
-    from flows.cli.show import minute, table
+    from flows.cli.show import minute, people, table
 
     if not entries:
         print("nothing was promoted yet: run `nightshift retrain` first")
     for name, some in groupby(entries, key=lambda entry: entry[0]):
         shown = [
-            (e.number, minute(e.time), e.action, e.version, ", ".join(filter(None, (e.actor, e.approver))), e.reason)
+            (e.number, minute(e.time), e.action, e.version, ", ".join(people(e.actor, e.approver)), e.reason)
             for _, e in some
         ]
         table(f"{name}: its ledger", ("entry", "when (UTC)", "action", "version", "by", "reason"), shown)

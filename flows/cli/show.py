@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,7 +24,6 @@ COLOUR = {
     "awaiting_approval": "yellow",
     "data_rejected": "red",
 }
-SPARKS = "▁▂▃▄▅▆▇█"
 _WHOLE = 16  # characters: as many as a time to the minute has
 
 
@@ -82,6 +80,11 @@ def _table(title: str) -> Table:
     return Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
+def people(*names: str | None) -> list[str]:
+    """Who did something, each once: whoever approves a version mostly promotes it, too."""
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def minute(moment: str) -> str:
     """An ISO 8601 time to the minute, in UTC; anything else as it is."""
     try:
@@ -105,7 +108,7 @@ def show_night(outcome: dict[str, Any]) -> None:
         )
     )
     if outcome.get("stages"):
-        _stages(console, outcome)
+        show_stages(outcome, console)
     if outcome.get("base_metrics"):
         _models(console, outcome)
     if outcome["gates"]:
@@ -121,7 +124,10 @@ def show_night(outcome: dict[str, Any]) -> None:
     _footer(console, outcome)
 
 
-def _stages(console: Console, outcome: dict[str, Any]) -> None:
+def show_stages(outcome: dict[str, Any], console: Console | None = None) -> None:
+    """The curriculum of an outcome: its stages with their losses."""
+    from tasks.evaluation.charts import spark
+
     drawn = _table("Stages")
     for column in ("stage", "rows", "steps", "loss", "", "validation loss", "seconds"):
         drawn.add_column(column, no_wrap=column == "loss")
@@ -134,20 +140,11 @@ def _stages(console: Console, outcome: dict[str, Any]) -> None:
             str(stage["rows"]),
             str(stage["steps"]),
             f"{losses[0]:.3f} → {losses[-1]:.3f}",
-            _spark(losses),
+            spark(losses),
             validation,
             f"{stage['seconds']:.0f}",
         )
-    console.print(drawn)
-
-
-def _spark(values: Sequence[float], width: int = 20) -> str:
-    """A curve in one line of text: the mean of each of `width` stretches."""
-    width = min(width, len(values))
-    cuts = [round(i * len(values) / width) for i in range(width + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
-    low, high = min(means), max(means)
-    return "".join(SPARKS[round((m - low) / ((high - low) or 1) * (len(SPARKS) - 1))] for m in means)
+    (console or Console()).print(drawn)
 
 
 def _models(console: Console, outcome: dict[str, Any]) -> None:
@@ -166,7 +163,7 @@ def _models(console: Console, outcome: dict[str, Any]) -> None:
 
 
 def _footer(console: Console, outcome: dict[str, Any]) -> None:
-    from flows.publish import next_commands
+    from flows.told import next_commands
 
     release = outcome["release"]
     if outcome["outcome"] == "promoted":

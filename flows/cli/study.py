@@ -62,15 +62,17 @@ def study(
         _show_plan(plan, [row.spec.name for row in chosen], as_json)
         return
     from flows.cli.show import progress_bars
+    from flows.embedded import prefect_api
     from infra.progress import emit
     from infra.settings import apply_environment, load_settings
 
     apply_environment(load_settings())
     with progress_bars(enabled=not as_json):
         emit("start", f"starting Prefect and MLflow for study {plan.spec.name}")
-        from flows.study import study as flow
+        with prefect_api("flows.study"):
+            from flows.study import study as flow
 
-        outcome = flow(name, scale.value, tuple(overrides or ()), tuple(rows or ()), train, test_questions, retry)
+            outcome = flow(name, scale.value, tuple(overrides or ()), tuple(rows or ()), train, test_questions, retry)
     if as_json:
         print(json.dumps(outcome, indent=2))
     else:
@@ -114,7 +116,7 @@ def _show_plan(plan: Plan, chosen: list[str], as_json: bool) -> None:
             "name": row.spec.name,
             "label": row.spec.label,
             "model": row.recipes[0].model.partition("#")[0],
-            "trainings": 0 if row.spec.baseline else len(row.recipes),
+            "trainings": row.trainings,
             "methods": [] if row.spec.baseline else [stage.method for stage in row.recipes[0].training.stages],
         }
         for row in plan.rows

@@ -38,11 +38,14 @@ def sweep(
 
     Example: nightshift sweep quickstart --workers 2 --set sweep.budget.hours=3
     """
+    from flows.cli.connect import need_server
     from flows.recipe import load_recipe
     from flows.searching import plan_sweep
     from infra.settings import apply_environment, load_settings
 
     settings = load_settings()
+    if deployed:
+        need_server()
     # Everything a person can get wrong is found before the slow imports.
     found = plan_sweep(load_recipe(recipe, overrides or []), force, settings)
     apply_environment(settings)
@@ -75,22 +78,24 @@ def _run(
     quiet: bool,
 ) -> None:
     from flows.cli.show import progress_bars
+    from flows.embedded import prefect_api
     from infra.progress import emit
 
     with progress_bars(enabled=not quiet):
         emit("start", "starting Prefect and MLflow")
-        from flows.sweep import sweep as flow
+        with prefect_api("flows.sweep"):
+            from flows.sweep import sweep as flow
 
-        state = flow(
-            recipe,
-            tuple(overrides),
-            workers=workers,
-            deployed=deployed,
-            force=force,
-            promote=promote,
-            reason=reason,
-            return_state=True,
-        )
+            state = flow(
+                recipe,
+                tuple(overrides),
+                workers=workers,
+                deployed=deployed,
+                force=force,
+                promote=promote,
+                reason=reason,
+                return_state=True,
+            )
     if not state.is_completed() and state.name != "NoWinner":  # that is an outcome, and told as one
         error = state.result(raise_on_failure=False)
         raise error if isinstance(error, BaseException) else RuntimeError(state.message or "the flow failed")

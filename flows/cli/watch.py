@@ -24,7 +24,8 @@ def status(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Say what is in Production, since when, why and by whom; who waits for approval; and where reality differs.
+    """Say what is in Production, since when, why and by whom; whether a newer version was rejected, and why; who waits
+    for approval; and where reality differs.
 
     Repairs what MLflow shows. Exit code 1 when something is wrong with Production itself.
 
@@ -47,7 +48,7 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from flows.cli.show import minute, table
+    from flows.cli.show import minute, people, table
 
     console = Console()
     if not seen:
@@ -58,11 +59,14 @@ def _show_status(seen: list[dict[str, Any]]) -> None:
             continue  # what is in Production is not known; the finding below says why
         if now is None:
             console.print(f"{name}: nothing is in Production", highlight=False)
-            continue
-        before = f"; before it version {one['previous']}" if one["previous"] else ""
-        by = " and ".join(filter(None, (now["actor"], now["approver"])))
-        console.print(f"{name}: version {now['version']} is in Production{before}", highlight=False)
-        console.print(f"  since {minute(now['time'])} UTC, by {escape(by)}: {escape(now['reason'])}", highlight=False)
+        else:
+            before = f"; before it version {one['previous']}" if one["previous"] else ""
+            by = " and ".join(people(now["actor"], now["approver"]))
+            since = f"since {minute(now['time'])} UTC, by {escape(by)}: {escape(now['reason'])}"
+            console.print(f"{name}: version {now['version']} is in Production{before}", highlight=False)
+            console.print(f"  {since}", highlight=False)
+        if no := one["rejected"]:
+            console.print(f"  version {no['version']} was rejected: {escape(no['reason'])}", highlight=False)
     waiting = [r for one in seen for r in one["awaiting_approval"]]
     if waiting:
         shown = [(r["release"], r["version"], minute(r["deadline"]), r["reason"]) for r in waiting]
@@ -111,28 +115,42 @@ def _show_diff(found: dict[str, Any]) -> None:
     from flows.cli.show import table
 
     a, b = f"version {found['a']['version']}", f"version {found['b']['version']}"
-    splits = found["data"]["splits"] or {}
-    table(
-        f"Data: {'the same' if found['data']['same'] else 'changed'}",
-        ("split", a, b, "added", "removed"),
-        [(name, s["a"], s["b"], s["added"], s["removed"]) for name, s in splits.items()],
-    )
-    table("Recipe", ("key", a, b), [(c["key"], json.dumps(c["a"]), json.dumps(c["b"])) for c in found["recipe"]])
+    splits, same = found["data"]["splits"], "the same" if found["data"]["same"] else "changed"
+    if splits is None:
+        gone = "" if found["data"]["same"] else "; which rows is not known: a manifest is no longer in the store"
+        print(f"Data: {same}{gone}\n")
+    else:
+        rows = [(name, s["a"], s["b"], s["added"], s["removed"]) for name, s in splits.items()]
+        table(f"Data: {same}", ("split", a, b, "added", "removed"), rows)
+    changed = [(c["key"], json.dumps(c["a"]), json.dumps(c["b"])) for c in found["recipe"]]
+    _listed("Recipe", "the same", ("key", a, b), changed)
     common = found["examples"]["common"]
     rows = [
         (id, f"{m['a']:.3f}", f"{m['b']:.3f}", f"{m['delta']:+.3f}", f"{m['low']:+.3f} to {m['high']:+.3f}")
         for id, m in found["metrics"].items()
     ]
-    table(f"Metrics on {common} common examples", ("metric", a, b, "difference", "95% interval"), rows)
+    columns = ("metric", a, b, "difference", "95% interval")
+    _listed(f"Metrics on {common} common examples", "none", columns, rows)
     moved = [
         (f"{dimension}={value}", f"{s['a']:.3f}", f"{s['b']:.3f}", f"{s['delta']:+.3f}", s["n"])
         for dimension, values in found["slices"].items()
         for value, s in values.items()
         if s["delta"]
     ]
-    table("Slices that moved", ("slice", a, b, "difference", "examples"), moved)
+    _listed("Slices that moved", "none", ("slice", a, b, "difference", "examples"), moved)
     for side in ("fixed", "broken"):
         examples = found["examples"][side]
         shown = [(e["question"], e["a_sql"], e["b_sql"]) for e in examples[:10]]
         more = f", first {len(shown)}" if len(examples) > len(shown) else ""
-        table(f"{side.capitalize()}: {len(examples)} examples{more}", ("question", a, b), shown)
+        title = f"{side.capitalize()}: {len(examples)} examples{more}" if examples else side.capitalize()
+        _listed(title, "no example", ("question", a, b), shown)
+
+
+def _listed(title: str, nothing: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """A table, or a line where it would be empty."""
+    from flows.cli.show import table
+
+    if rows:
+        table(title, columns, rows)
+    else:
+        print(f"{title}: {nothing}\n")

@@ -35,9 +35,8 @@ from registry.service.metrics import Metrics
 from registry.serving import Answer, finish_answer
 from tasks.data.feedback import sign, write_feedback
 from tasks.data.page import render_page
-from tasks.data.schema import parse_schema
-from tasks.data.scripts import schema_and_setup
-from tasks.sql.databases import Database, Script
+from tasks.data.scripts import pasted_database
+from tasks.sql.databases import Database
 from tasks.sql.executor import Limits
 
 LIMITS = Limits(rows=10_000, seconds=5.0)
@@ -190,9 +189,8 @@ def _open(databases: Databases, request: AskRequest) -> tuple[Database, str]:
         except KeyError:
             known = ", ".join(databases.names) or "none: send a schema"
             raise UserError(f"no database {request.database!r} here; these are: {known}") from None
-    schema, setup = schema_and_setup(request.script)
-    parse_schema(schema)  # says what is wrong with it
-    return Script(schema, setup), schema
+    pasted = pasted_database(request.script)
+    return pasted, pasted.schema()
 
 
 def _shown(databases: Databases, name: str) -> dict[str, Any]:

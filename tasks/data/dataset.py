@@ -59,6 +59,10 @@ class Manifest(BaseModel):
     )
     sources: dict[str, dict[str, int]] = Field(default_factory=dict, description="split -> source -> rows")
     mixture: dict[str, SourceDraws] = Field(default_factory=dict, description="source -> what it gave to training")
+    drawn_shares: dict[str, dict[str, tuple[float, float]]] = Field(
+        default_factory=dict,
+        description="difficulty and evidence -> value -> share of the training rows before the mixture drew, and after",
+    )
     databases: dict[str, str] = Field(description="database (or database and query, in splits by row) -> split")
     domains: dict[str, list[str]] = Field(description="split -> its domains")
     ids: dict[str, list[str]] = Field(description="split -> row ids, each once, with the dropped ones by why they went")
@@ -108,6 +112,7 @@ def write_dataset(
         evidence={split: _buckets(splits[split]) for split in SPLITS},
         sources={split: _counts(e.source for e in splits[split]) for split in SPLITS},
         mixture=mixed.draws if mixed else {},
+        drawn_shares=mixed.shares if mixed else {},
         databases=dict(databases),
         domains={split: sorted({e.domain for e in splits[split] if e.domain}) for split in SPLITS},
         ids=ids | dict(dropped),

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.errors import UserError
 from tasks.data.example import Example
-from tasks.data.strata import Stratum, hashed, stratified_sample
+from tasks.data.rewording import reworded
+from tasks.data.strata import Stratum, hashed, shares, stratified_sample, stratum_of
 
 REPEAT = "#"  # the second draw of row x has the id x#2
 
@@ -44,6 +45,9 @@ class MixtureSpec(BaseModel):
     stratify: tuple[Stratum, ...] = Field(
         ("difficulty", "evidence"), description="what a sample of a source keeps the shares of"
     )
+    reword_repeats: bool = Field(
+        False, description="ask in other words where a row is repeated and a rule fits; its SQL stays the answer"
+    )
     seed: int = Field(42, description="seed of samples and order")
 
 
@@ -63,13 +67,15 @@ class SourceDraws(BaseModel):
 class Mixed:
     """Training rows in their final order, with repeats; `unused` are ids of rows that were not drawn.
 
-    `repeats` names the row that a repeat repeats.
+    `repeats` names the row that a repeat repeats. `shares` compares: stratum -> value -> share of the training rows
+    before and after they were drawn.
     """
 
     rows: list[Example]
     draws: dict[str, SourceDraws]
     unused: list[str]
     repeats: dict[str, str] = field(default_factory=dict)
+    shares: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def distinct(self) -> int:
@@ -148,7 +154,18 @@ def mix(train: Sequence[Example], spec: MixtureSpec, sources: Mapping[str, Sourc
     known = {example.id for example in train}
     drawn = {row.id for row in rows}
     repeats = {row.id: row.id.rpartition(REPEAT)[0] for row in rows if row.id not in known}
-    return Mixed(rows, plan, [example.id for example in train if example.id not in drawn], repeats)
+    unused = [example.id for example in train if example.id not in drawn]
+    return Mixed(rows, plan, unused, repeats, _compared(train, rows, spec.stratify))
+
+
+def _compared(
+    before: Sequence[Example], after: Sequence[Example], strata: Sequence[Stratum]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    found = {}
+    for name in strata:
+        old, new = (shares(stratum_of(example, (name,)) for example in rows) for rows in (before, after))
+        found[name] = {value: (old.get(value, 0.0), new.get(value, 0.0)) for value in sorted({*old, *new})}
+    return found
 
 
 def _natural(
@@ -204,5 +221,10 @@ def _passes(name: str, rows: list[Example], draws: int, spec: MixtureSpec) -> It
         # The last, broken pass takes a sample that keeps the strata's shares.
         taken = stratified_sample(rows, left, spec.stratify, seed) if left < len(rows) else rows
         for row in sorted(taken, key=lambda row: (hashed(f"{seed}|order|{row.id}"), row.id)):
-            yield row if number == 1 else replace(row, id=f"{row.id}{REPEAT}{number}")
+            yield row if number == 1 else _repeat(row, number, spec)
         left -= len(taken)
+
+
+def _repeat(row: Example, number: int, spec: MixtureSpec) -> Example:
+    question = reworded(row.question, number - 1) if spec.reword_repeats else row.question
+    return replace(row, id=f"{row.id}{REPEAT}{number}", question=question)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from tasks.data.schema import parse_schema
+from tasks.sql.databases import Script
 from tasks.sql.tokens import tokens
 
 _ROWS = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)
@@ -61,3 +63,10 @@ def schema_and_setup(context: str) -> tuple[str, str]:
         end = "\n;" if "--" in statement.rsplit("\n", 1)[-1] else ";"  # a comment must not swallow the semicolon
         (schema if first.group().upper() in _DDL and not late else setup).append(statement + end)
     return ("\n".join(schema), "\n".join(setup)) if schema else (context, "")
+
+
+def pasted_database(script: str) -> Script:
+    """A database to ask, made of the CREATE TABLE and INSERT statements that somebody pasted; raises UserError."""
+    schema, setup = schema_and_setup(script)
+    parse_schema(schema)  # says what is wrong with it
+    return Script(schema, setup)

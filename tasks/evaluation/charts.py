@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -19,6 +20,20 @@ _LEFT, _WIDTH = 7.5, 92.0  # plot area in percent of the figure's width; the res
 _TOP, _HEIGHT = 26.0, 168.0  # in pixels
 _FIGURE_HEIGHT = 226
 _MAX_POINTS = 400
+
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: Sequence[float], width: int = 20) -> str:
+    """A curve in one line of text: the mean of each of at most `width` stretches; values that are no number are left
+    out, empty without any."""
+    kept = [value for value in values if math.isfinite(value)]
+    width = min(width, len(kept))
+    cuts = [round(i * len(kept) / width) for i in range(width + 1)] if width else []
+    means = [sum(kept[a:b]) / (b - a) for a, b in pairwise(cuts)]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    return "".join(SPARKS[round((m - low) / ((high - low) or 1) * (len(SPARKS) - 1))] for m in means)
 
 
 @dataclass(frozen=True, slots=True)

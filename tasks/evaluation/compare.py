@@ -89,6 +89,7 @@ class Comparison(_Frozen):
 
     schema_version: int = SCHEMA_VERSION
     test_fingerprint: str
+    judged_by: str = Field(description="the rules that all of them were judged by, and fuzzed databases if there were")
     subjects: dict[str, dict[str, Interval]] = Field(description="name -> its metrics")
     pairs: list[Pair]
 
@@ -109,6 +110,7 @@ def compare_scorecards(cards: Sequence[tuple[str, Scorecard]]) -> Comparison:
     settled |= _settle({key: found for key, found in asked.items() if key[1] != MAIN})
     return Comparison(
         test_fingerprint=reference.test_fingerprint,
+        judged_by=_judged_by(reference),
         subjects={name: card.metrics for name, card in cards},
         pairs=[
             _pair(first, reference, name, card, {metric: settled[number, metric] for metric in metrics})

@@ -34,7 +34,8 @@ def comparison_view(comparison: Comparison) -> dict[str, Any]:
         if (interval := metrics.get(MAIN)) is not None
     ]
     names = " and ".join(comparison.subjects) if len(pairs) == 1 else f"{len(comparison.subjects)} models"
-    return {"title": f"Comparison of {names}", "subjects": subjects, "pairs": pairs}
+    title = f"Comparison of {names}"
+    return {"title": title, "judged_by": comparison.judged_by, "subjects": subjects, "pairs": pairs}
 
 
 def sentence(pair: Pair) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from tasks.evaluation.runs import Run
 
 TOKENS_APART = 0.05  # share by which trained tokens may differ
-_NO_MATTER = ("save_steps", "per_device_batch", "gradient_checkpointing", "name")
+_NO_MATTER = ("save_steps", "upload_every", "per_device_batch", "gradient_checkpointing", "name")
 _ALPHA, _SCALE = "training.lora.alpha", "training.lora.scale"
 _RATE = "learning_rate"
 

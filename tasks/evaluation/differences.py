@@ -171,15 +171,19 @@ def _alike(condition: Condition, others: Sequence[Condition]) -> bool:
 
 def _unmatched(some: Sequence[Condition], others: Sequence[Condition]) -> list[Condition]:
     """Those of `some` without an equal in `others`; nested queries are compared elsewhere."""
-    left = Counter(replace(c, queries=()) for c in others)
+    left = Counter(map(_plain, others))
     found = []
     for condition in some:
-        plain = replace(condition, queries=())
+        plain = _plain(condition)
         if left[plain] > 0:
             left[plain] -= 1
         else:
             found.append(condition)
     return found
+
+
+def _plain(condition: Condition) -> Condition:
+    return replace(condition, queries=()) if condition.queries else condition
 
 
 def _distance(one: Condition, two: Condition) -> int:

@@ -1,33 +1,56 @@
-"""What a study set out to learn, answered by its own figures: each question names two runs.
+"""What a study set out to learn, answered by its own figures: each question names two runs, or two lots of them.
 
 An answer says how far the two are apart and whether the test set can tell, what each cost, and what else differs
-between them. A confounded answer is not withheld; it is marked.
+between them. A confounded answer is not withheld; it is marked. Runs that were repeated with other seeds are named
+together: the first of one lot is paired with the first of the other, and a test question counts once, with the mean of
+its repetitions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.evaluation.confounds import confounds
 from tasks.evaluation.report_tables import percent, points
-from tasks.evaluation.runs import Run
+from tasks.evaluation.runs import Outcomes, Run
 from tasks.evaluation.statistics import holm
-from tasks.evaluation.telling_apart import Apart, PairOfRuns
+from tasks.evaluation.telling_apart import Apart, PairOfRuns, pair_repeated
 
+Names = str | tuple[str, ...]
 Verdict = Literal["better", "worse", "not told apart", "not measured"]
 
 
 class Question(BaseModel):
-    """A question that two runs answer: how `one` stands against `other`."""
+    """A question that two runs answer, or two lots of repeated runs: how `one` stands against `other`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ask: str = Field(min_length=1, description="the question, for people")
-    one: str = Field(description="name of a run")
-    other: str = Field(description="name of the run it is measured against")
+    one: Names = Field(description="name of a run, or of several that differ in their seed alone")
+    other: Names = Field(description="name of the run it is measured against, or of as many, in the same order")
+
+    @model_validator(mode="after")
+    def _check(self) -> Question:
+        if len(_names(self.one)) != len(_names(self.other)) or not self.pairs:
+            raise ValueError(f"{self.ask!r}: one and other must name as many runs as each other, at least one")
+        return self
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The runs that are held against each other."""
+        return tuple(zip(_names(self.one), _names(self.other), strict=True))
+
+    @property
+    def runs(self) -> set[str]:
+        """Every run the question names."""
+        return {name for pair in self.pairs for name in pair}
+
+
+def _names(given: Names) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
 
 
 class Finding(BaseModel):
@@ -36,39 +59,47 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ask: str
-    one: str
-    other: str
+    one: Names
+    other: Names
     verdict: Verdict
     answer: str
     confounds: list[str] = Field(description="what differs besides what was studied; empty for a clean comparison")
 
 
 def answer_questions(
-    questions: Sequence[Question], runs: Sequence[Run], apart: Apart, varies: Sequence[str]
+    questions: Sequence[Question], runs: Sequence[Run], apart: Apart, outcomes: Outcomes, varies: Sequence[str]
 ) -> list[Finding]:
     """The answers that the runs give; `not measured` where one of them is missing, failed or has no score.
 
     Questions were asked before anything was measured, so that p is corrected for them alone (Holm), not for all pairs.
     """
-    pairs = [apart.pair(question.other, question.one) for question in questions]
+    by_name = {run.name: run for run in runs}
+    pairs = [_pair(question, apart, outcomes) for question in questions]
     tested = [place for place, pair in enumerate(pairs) if pair is not None and pair.p is not None]
     corrected = dict(zip(tested, holm([pairs[place].p for place in tested]), strict=True))
     settled = [pair if place not in corrected else pair.settled(corrected[place]) for place, pair in enumerate(pairs)]
-    return [_answer(question, runs, pair, varies) for question, pair in zip(questions, settled, strict=True)]
+    return [_answer(question, by_name, pair, varies) for question, pair in zip(questions, settled, strict=True)]
 
 
-def _answer(question: Question, runs: Sequence[Run], pair: PairOfRuns | None, varies: Sequence[str]) -> Finding:
-    by_name = {run.name: run for run in runs}
-    one, other = by_name.get(question.one), by_name.get(question.other)
+def _pair(question: Question, apart: Apart, outcomes: Outcomes) -> PairOfRuns | None:
+    if len(question.pairs) == 1:
+        one, other = question.pairs[0]
+        return apart.pair(other, one)
+    return pair_repeated([(other, one) for one, other in question.pairs], outcomes)
+
+
+def _answer(question: Question, by_name: Mapping[str, Run], pair: PairOfRuns | None, varies: Sequence[str]) -> Finding:
     kept = {"ask": question.ask, "one": question.one, "other": question.other}
-    missing = [name for name, run in ((question.one, one), (question.other, other)) if run is None or not run.finished]
-    if one is None or other is None or missing:
+    held = [(by_name.get(one), by_name.get(other)) for one, other in question.pairs]
+    missing = sorted(name for name in question.runs if (run := by_name.get(name)) is None or not run.finished)
+    if missing:
         return Finding(**kept, verdict="not measured", answer=f"No figures of {' and '.join(missing)}.", confounds=[])
+    found = [(one, other) for one, other in held if one is not None and other is not None]
     return Finding(
         **kept,
         verdict=_verdict(pair),
-        answer=" ".join([*_score(one, other, pair), *_costs(one, other)]),
-        confounds=confounds(one, other, varies),
+        answer=" ".join([*_scores(found, pair), *(_costs(*found[0]) if len(found) == 1 else ())]),
+        confounds=list(dict.fromkeys(text for one, other in found for text in confounds(one, other, varies))),
     )
 
 
@@ -78,6 +109,23 @@ def _verdict(pair: PairOfRuns | None) -> Verdict:
     if not pair.apart:
         return "not told apart"
     return "better" if pair.difference > 0 else "worse"
+
+
+def _scores(found: Sequence[tuple[Run, Run]], pair: PairOfRuns | None) -> list[str]:
+    if len(found) == 1:
+        return _score(*found[0], pair)
+    if pair is None or pair.low is None or pair.high is None:
+        return ["Not all of the repeated runs were judged on the same test questions."]
+    each = ", ".join(f"{_accuracy(one)} against {_accuracy(other)}" for one, other in found)
+    told = "more than chance" if pair.apart else "the test set cannot tell them apart"
+    return [
+        f"{each}: {points(pair.difference)} points on average ({points(pair.low)} to {points(pair.high)}), "
+        f"p = {pair.p_adjusted:.3f} corrected for these questions, {told}."
+    ]
+
+
+def _accuracy(run: Run) -> str:
+    return percent(run.execution_accuracy.value) if run.execution_accuracy else "no score"
 
 
 def _score(one: Run, other: Run, pair: PairOfRuns | None) -> list[str]:

@@ -56,12 +56,38 @@ class Judged:
         return exact_match(self.judgement.gold_sql, self.judgement.sql)
 
 
-def outcome_of(one: Judged) -> ExampleOutcome:
-    """What the scorecard keeps of one example."""
-    judgement, job = one.judgement, one.job
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the texts of an example tell, its verdict known: all that waits for no measurement.
+
+    `values` has the metrics that come of it; it is empty where gold does not run.
+    """
+
+    faults: tuple[str, ...]
+    error_class: str | None
+    health: tuple[str, ...]
+    slices: dict[str, list[str]]
+    values: dict[str, float | bool | None]
+
+
+def read(one: Judged) -> Reading:
+    """Everything that can be said of one example before it is measured."""
+    judgement, job, text = one.judgement, one.job, one.prediction.prediction
     faults: tuple[str, ...] = ()
     if judgement.execution_match is False and judgement.runs:
         faults = differences(job.gold, one.sql, job.schema, job.dialect, job.database)
+    return Reading(
+        faults=faults,
+        error_class=error_class(judgement, text, faults),
+        health=output_health(text, one.sql, one.prediction.gave_up),
+        slices=slices_of(one.example),
+        values={} if judgement.execution_match is None else _of_texts(one),
+    )
+
+
+def outcome_of(one: Judged, reading: Reading) -> ExampleOutcome:
+    """What the scorecard keeps of one example."""
+    judgement = one.judgement
     return ExampleOutcome(
         id=one.example.id,
         question=safe_text(one.example.question),
@@ -75,9 +101,9 @@ def outcome_of(one: Judged) -> ExampleOutcome:
         parses=judgement.parses,
         prepares=judgement.prepares,
         runs=judgement.runs,
-        error_class=error_class(judgement, one.prediction.prediction, faults),
-        faults=list(faults),
-        health=list(output_health(one.prediction.prediction, one.sql, one.prediction.gave_up)),
+        error_class=reading.error_class,
+        faults=list(reading.faults),
+        health=list(reading.health),
         seconds=judgement.seconds,
         engine=judgement.engine,
         transpiled=judgement.transpiled,
@@ -87,16 +113,30 @@ def outcome_of(one: Judged) -> ExampleOutcome:
         gold_message=judgement.gold_message,
         gold_columns=judgement.gold_columns,
         gold_rows=judgement.gold_rows,
-        slices=slices_of(one.example),
-        values={} if judgement.execution_match is None else values_of(one),
+        slices=reading.slices,
+        values=_values(one, reading),
     )
 
 
-def values_of(one: Judged) -> dict[str, float]:
-    """Every metric of one example whose gold runs; a metric that does not apply to it is left out."""
+def _values(one: Judged, reading: Reading) -> dict[str, float]:
+    """Every metric of an example whose gold runs; a metric that does not apply to it is left out."""
+    if one.judgement.execution_match is None:
+        return {}
+    found = {
+        **reading.values,
+        **_of_results(one, one.judgement.execution_match),
+        **_of_samples(one.samples),
+        "latency_seconds": one.prediction.seconds,
+        "tries": one.prediction.tries,
+        "tokens_per_second": _speed(one.prediction),
+    }
+    return {metric: float(value) for metric, value in found.items() if value is not None}
+
+
+def _of_texts(one: Judged) -> dict[str, float | bool | None]:
     judgement, job, gold = one.judgement, one.job, one.example.sql
     match, alike = bool(judgement.execution_match), rouge_l(gold, one.sql)
-    values: dict[str, float | bool | None] = {
+    return {
         "execution_accuracy": match,
         "execution_accuracy_raw": bool(one.raw_match),
         # By gold alone, so that two models are asked the same examples.
@@ -113,13 +153,7 @@ def values_of(one: Judged) -> dict[str, float]:
         "prepares": judgement.prepares,
         "runs": judgement.runs,
         "schema_hallucination": hallucinates(one.sql, job.schema, job.dialect, judgement.prepares, job.database),
-        **_of_results(one, match),
-        **_of_samples(one.samples),
-        "latency_seconds": one.prediction.seconds,
-        "tries": one.prediction.tries,
-        "tokens_per_second": _speed(one.prediction),
     }
-    return {metric: float(value) for metric, value in values.items() if value is not None}
 
 
 def _of_results(one: Judged, match: bool) -> dict[str, float | None]:

@@ -7,13 +7,14 @@ the same arithmetic. Limits: the text metrics say how alike two queries look, no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.evaluation.samples import KS
 from tasks.evaluation.scorecard import Interval
-from tasks.evaluation.statistics import bootstrap_interval, wilson_interval
+from tasks.evaluation.statistics import bootstrap_intervals, wilson_interval
 from tasks.sql.efficiency import BEST
 
 Direction = Literal["higher", "lower"]
@@ -116,14 +117,37 @@ def share(count: float, n: int) -> Interval:
     return Interval(value=count / n, low=low, high=high, n=n)
 
 
+def mean(values: Sequence[float]) -> Interval:
+    """The mean of numbers, one an example and at least one, with its bootstrap interval."""
+    (bounds,) = bootstrap_intervals([values])
+    return _interval(values, bounds)
+
+
 def summarise(metric: str, values: Sequence[float]) -> Interval:
     """Mean and 95% interval of one metric's per-example `values`: Wilson for 0/1, else bootstrap.
 
     Of no values the interval says so: n is 0 and the bounds are the whole range [0, 1].
     """
-    if not values:
+    return summarise_all({metric: values})[metric]
+
+
+def summarise_all(columns: Mapping[str, Sequence[float]]) -> dict[str, Interval]:
+    """What `summarise` says of each metric's values; metrics over as many examples share the bootstrap's samples."""
+    drawn: dict[int, list[str]] = defaultdict(list)
+    for metric, values in columns.items():
+        if values and not METRICS[metric].binary:
+            drawn[len(values)].append(metric)
+    bounds: dict[str, tuple[float, float]] = {}
+    for metrics in drawn.values():
+        bounds.update(zip(metrics, bootstrap_intervals([columns[metric] for metric in metrics]), strict=True))
+    return {metric: _interval(values, bounds.get(metric)) for metric, values in columns.items()}
+
+
+def _interval(values: Sequence[float], bounds: tuple[float, float] | None) -> Interval:
+    """The mean of `values` between `bounds`, which 0/1 values have no need of."""
+    n = len(values)
+    if not n:
         return Interval(value=0.0, low=0.0, high=1.0, n=0)
-    if METRICS[metric].binary:
-        return share(sum(values), len(values))
-    low, high = bootstrap_interval(values)
-    return Interval(value=sum(values) / len(values), low=low, high=high, n=len(values))
+    if bounds is None:
+        return share(sum(values), n)
+    return Interval(value=sum(values) / n, low=bounds[0], high=bounds[1], n=n)

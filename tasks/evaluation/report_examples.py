@@ -73,6 +73,7 @@ def _show(example: ExampleOutcome, before: ExampleOutcome | None, role: str) -> 
         "match": example.execution_match,
         "error": (example.error_class or "").replace("_", " "),
         "vacuous": example.vacuous,
+        "transpiled": example.transpiled,
         "database": ", ".join(example.slices.get("database", [])),
         "answers": answers,
     }

@@ -15,6 +15,14 @@ from tasks.evaluation.statistics import PairedDifference, mcnemar_midp, paired_b
 # Dimensions in the order people ask about them; others follow by name.
 _DIMENSIONS = ("difficulty", "hardness", "clause", "tables", "phrasing", "domain", "source", "database")
 TITLES = {"hardness": "Spider's hardness", "tables": "tables in the query", "phrasing": "phrasing of the question"}
+# Other evaluators and counts, beside which published figures may be put.
+OTHERS = {
+    "bird_ex": "BIRD's execution accuracy: results as sets",
+    "bird_soft_f1": "BIRD's soft F1: cells of rows at the same position, duplicates dropped",
+    "spider_ts": "Spider's test-suite script on one database, which removes every DISTINCT",
+    "spider_ts_keep_distinct": "the same script, told to keep DISTINCT",
+    "flat_exact_match": "the same text, lower-cased and without spaces, literals too",
+}
 _LONG = 8  # more rows than this are sorted by change
 SLICE_ROWS = 40  # rows of one dimension; the rest is in the scorecard's JSON
 
@@ -146,6 +154,31 @@ def error_rows(cards: Cards) -> list[dict[str, Any]]:
             "cells": [f"{card.errors.get(name, 0):,}" for card in cards.values()],
         }
         for name in ordered
+    ]
+
+
+def judged_by(card: Scorecard) -> str:
+    """By which rules and where a scorecard's queries were judged, in one line; empty where it does not say."""
+    if not card.rules:
+        return ""
+    suite = f", and on {card.suite} fuzzed copies of each database" if card.suite else ""
+    ran = ", ".join(f"{name} ({count:,})" for name, count in card.engines.items())
+    return f"rules: {card.rules}{suite}" + (f"; run by {ran}" if ran else "")
+
+
+def other_rows(cards: Cards) -> list[dict[str, Any]]:
+    """One row for each other way of judging that any subject was judged by, too; for published numbers only."""
+    names = list(dict.fromkeys(name for card in cards.values() for name in card.compatibility))
+    found = {name: [card.compatibility.get(name) for card in cards.values()] for name in names}
+    return [
+        {
+            "label": name.replace("_", " "),
+            "about": OTHERS.get(name, ""),
+            "cells": [
+                None if one is None else {"value": percent(one.value), "range": range_text(one)} for one in found[name]
+            ],
+        }
+        for name in names
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluation.charts import Curve, interval_bar, loss_chart
 from tasks.evaluation.metrics import MAIN, METRICS
 from tasks.evaluation.nights_chart import nights_chart
+from tasks.evaluation.perplexity import perplexity
 from tasks.evaluation.report_examples import choose_examples
 from tasks.evaluation.report_tables import (
     Cards,
@@ -18,7 +19,9 @@ from tasks.evaluation.report_tables import (
     difference_text,
     error_rows,
     health_rows,
+    judged_by,
     metric_rows,
+    other_rows,
     percent,
     range_text,
     slice_tables,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _MAIN_ROLES: tuple[Role, ...] = ("challenger", "predictions", "champion", "base")  # the first found is the main subject
 _SHOWN_ROLES: tuple[Role, ...] = ("base", "champion", "challenger", "predictions")
 _REFERENCES: tuple[Role, ...] = ("champion", "base")
+_DISCORDANCE = 0.15  # share of examples on which two models usually differ, where there is no second one to count
 _BADGES = {
     "promoted": ("Promoted", "pass"),
     "rejected": ("Not promoted", "fail"),
@@ -74,6 +78,7 @@ def view(data: ReportData) -> dict[str, Any]:
         "notes": _notes(main, reference),
         "gates": [_gate(gate) for gate in data.gates],
         "metrics": metric_rows(cards),
+        "others": other_rows(cards),
         "roles": list(cards),
         "main_role": main_role,
         "reference_role": reference_role,
@@ -180,11 +185,19 @@ def _notes(main: Scorecard | None, reference: Scorecard | None) -> list[str]:
         notes.append(f"{gold.failed:,} gold queries do not run themselves; they are left out of every share.")
     if gold.empty:
         notes.append(f"{gold.empty:,} gold queries return no row; a match there says less.")
+    if told := judged_by(main):
+        notes.append(f"{told[0].upper()}{told[1:]}.")
     difference = compare(main, reference)
     if difference is not None:
         discordance = max(difference.wins + difference.losses, 1) / difference.n
         gain = smallest_detectable_gain(difference.n, discordance)
         notes.append(f"With so many examples a true gain below {100 * gain:.1f} points would mostly go unseen.")
+    elif judged:
+        gain = smallest_detectable_gain(judged, _DISCORDANCE)
+        notes.append(
+            f"Against another model that answers {_DISCORDANCE:.0%} of so many examples differently, a true gain below "
+            f"{100 * gain:.1f} points would mostly go unseen."
+        )
     return notes
 
 
@@ -214,6 +227,7 @@ def _stage(stage: StageLine) -> dict[str, Any]:
         "first": f"{losses[0]:.3f}" if losses else "",
         "last": f"{losses[-1]:.3f}" if losses else "",
         "eval": "" if stage.eval_loss is None else f"{stage.eval_loss:.3f}",
+        "perplexity": "" if (found := perplexity(stage.method, stage.eval_loss)) is None else f"{found:.3f}",
         "seconds": "" if stage.seconds is None else duration(stage.seconds),
         "reused": stage.reused,
     }

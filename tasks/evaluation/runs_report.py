@@ -86,7 +86,7 @@ def compare_runs(
         trials=list(trials),
         apart=apart,
         differs=differs,
-        findings=answer_questions(questions, runs, apart, varies),
+        findings=answer_questions(questions, runs, apart, outcomes, varies),
         left_out=dict(left_out or {}),
         tables=tables,
     )

@@ -16,20 +16,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from infra.collector import seldom_collected
 from infra.errors import UserError
 from tasks.data.example import Example
 from tasks.evaluation.health import HEALTH
-from tasks.evaluation.judged import Judged, Sample, measurable, outcome_of
-from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, share, summarise
+from tasks.evaluation.judged import Judged, Reading, Sample, measurable, outcome_of, read
+from tasks.evaluation.metrics import METRICS, OPTIONAL, SLICED, mean, share, summarise, summarise_all
 from tasks.evaluation.predictions import Prediction, match_predictions
 from tasks.evaluation.scorecard import ExampleOutcome, GoldCounts, Interval, Scorecard, Subject
 from tasks.evaluation.slices import in_order
+from tasks.evaluation.text_metrics import flat_match
 from tasks.sql.compatibility import MODES
 from tasks.sql.executor import DEFAULT_LIMITS, Limits
 from tasks.sql.extraction import extract_sql
 from tasks.sql.judge import JudgePool
 from tasks.sql.judgement import Job, Judgement
-from tasks.sql.measuring import Task, measure
+from tasks.sql.measuring import LOST, Task, measure
 from tasks.sql.rules import LABEL
 
 
@@ -56,7 +58,9 @@ def build_scorecard(
         raise UserError("no examples to score; give a file with at least one")
     ordered = match_predictions([example.id for example in examples], predictions)
     judged = _judge_all(examples, ordered, limits, workers, databases, progress, suite)
-    outcomes = [outcome_of(one) for one in judged]
+    with seldom_collected():
+        judged, readings = _measure_and_read(judged, limits)
+        outcomes = [outcome_of(one, reading) for one, reading in zip(judged, readings, strict=True)]
     gold = Counter(one.judgement.gold_status for one in judged)
     errors = Counter(outcome.error_class for outcome in outcomes if outcome.error_class is not None)
     return Scorecard(
@@ -84,13 +88,15 @@ def _ran_by(judgement: Judgement) -> str:
 
 
 def _compatibility(judged: Sequence[Judged]) -> dict[str, Interval]:
-    """Each other evaluator's accuracy over the examples it has a verdict on: those whose gold reads and runs."""
+    """Each other evaluator's accuracy over the examples it has a verdict on: those whose gold reads and runs; and the
+    exact match that lower-cases everything and drops all spaces."""
     found = {}
     for mode in MODES:
         verdicts = [one.judgement.compatible[mode] for one in judged if mode in one.judgement.compatible]
         if verdicts:
-            found[mode] = share(sum(verdicts), len(verdicts))
-    return found
+            found[mode] = share(sum(verdicts), len(verdicts)) if mode != "bird_soft_f1" else mean(verdicts)
+    flat = [flat_match(one.example.sql, one.sql) for one in judged if one.judgement.execution_match is not None]
+    return found | ({"flat_exact_match": share(sum(flat), len(flat))} if flat else {})
 
 
 def database_file(databases: Path, db_id: str) -> Path:
@@ -128,13 +134,12 @@ def _judge_all(
     ]
     found = _judge_each(jobs, [*raw, *(job for some in drawn for job in some)], limits, workers, suite, progress)
     samples = _samples(drawn, found, limits)
-    judged = [
+    return [
         Judged(example, prediction, sql, job, found[job], found[text].execution_match, samples=some)
         for example, prediction, sql, job, text, some in zip(
             examples, predictions, sqls, jobs, raw, samples, strict=True
         )
     ]
-    return _measure(judged, limits)
 
 
 def _judge_each(
@@ -162,8 +167,18 @@ def _judge_each(
     return found
 
 
-def _measure(judged: list[Judged], limits: Limits) -> list[Judged]:
-    """Time what is right in other words than gold's, compare what runs and is wrong cell by cell."""
+def _measure_and_read(judged: list[Judged], limits: Limits) -> tuple[list[Judged], list[Reading]]:
+    """Time what is right in other words than gold's, compare what runs and is wrong cell by cell; read all texts.
+
+    Measuring is the work of another process: the texts are read while it runs.
+    """
+    readings: list[Reading] = []
+
+    def read_next() -> bool:
+        if len(readings) < len(judged):
+            readings.append(read(judged[len(readings)]))
+        return len(readings) < len(judged)
+
     asked = [
         number
         for number, one in enumerate(judged)
@@ -176,9 +191,10 @@ def _measure(judged: list[Judged], limits: Limits) -> list[Judged]:
         _task(judged[number].job, judged[number].judgement, bool(judged[number].judgement.execution_match))
         for number in asked
     ]
-    for number, found in zip(asked, measure(tasks, limits), strict=True):
-        judged[number] = replace(judged[number], measured=found)
-    return judged
+    measured = dict(zip(asked, measure(tasks, limits, read_next), strict=True))
+    while read_next():
+        pass
+    return [replace(one, measured=measured.get(number, LOST)) for number, one in enumerate(judged)], readings
 
 
 def _task(job: Job, judgement: Judgement, timed: bool, alone: bool = False) -> Task:
@@ -218,12 +234,10 @@ def _health(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:
 
 
 def _metrics(outcomes: Sequence[ExampleOutcome]) -> dict[str, Interval]:
-    metrics = {}
-    for metric in METRICS:
-        values = [outcome.values[metric] for outcome in outcomes if metric in outcome.values]
-        if values or metric not in OPTIONAL:
-            metrics[metric] = summarise(metric, values)
-    return metrics
+    columns = {
+        metric: [outcome.values[metric] for outcome in outcomes if metric in outcome.values] for metric in METRICS
+    }
+    return summarise_all({metric: values for metric, values in columns.items() if values or metric not in OPTIONAL})
 
 
 def _slices(outcomes: Sequence[ExampleOutcome]) -> dict[str, dict[str, dict[str, Interval]]]:

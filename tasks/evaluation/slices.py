@@ -5,6 +5,8 @@ Limits: a slice never depends on a prediction, so that two models are always com
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tasks.data.example import DIFFICULTIES, Example
 from tasks.sql.features import clauses, difficulty, features
 from tasks.sql.hardness import HARDNESS, hardness
@@ -28,19 +30,25 @@ def slices_of(example: Example) -> dict[str, list[str]]:
         for name, value in (("domain", example.domain), ("database", example.db_id), ("source", example.source))
         if value
     }
-    tree = parse(example.sql, example.dialect).tree
-    if tree is not None:
-        gold = features(tree)
-        count = len(gold.tables)
-        found["clause"] = list(clauses(gold)) or [PLAIN]
-        found["tables"] = [f"{MANY_TABLES}+" if count >= MANY_TABLES else str(count)]
-        found["difficulty"] = [difficulty(gold)]
-        level = hardness(tree)
-        if level is not None:
-            found["hardness"] = [level]
+    found |= {name: list(values) for name, values in _of_gold(example.sql, example.dialect)}
     if example.difficulty:
         found["difficulty"] = [example.difficulty]
     return found
+
+
+@lru_cache(maxsize=8192)  # several questions share one gold, and several models one test split
+def _of_gold(sql: str, dialect: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    tree = parse(sql, dialect).tree
+    if tree is None:
+        return ()
+    gold, level = features(tree), hardness(tree)
+    count = len(gold.tables)
+    return (
+        ("clause", clauses(gold) or (PLAIN,)),
+        ("tables", (f"{MANY_TABLES}+" if count >= MANY_TABLES else str(count),)),
+        ("difficulty", (difficulty(gold),)),
+        *([("hardness", (level,))] if level is not None else []),
+    )
 
 
 def in_order(dimension: str, values: list[str]) -> list[str]:

@@ -35,3 +35,11 @@ class EvaluationSpec(BaseModel):
         le=10,
         description="further tries for an answer that does not run, with the database's message; `ask` has none",
     )
+    samples: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="further answers drawn to each question, for pass@k and the execution vote; each costs as much as "
+        "the answer itself",
+    )
+    temperature: float = Field(0.8, gt=0, le=2, description="at which samples are drawn; answers themselves are greedy")

@@ -20,6 +20,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 SEED = 20_260_101
 _CELLS = 2_000_000  # numbers drawn at once: 16 MB
+_CACHED = 100_000  # the same where each is looked up: what a processor's cache holds takes half the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,19 @@ def bootstrap_interval(
     values: Sequence[float], confidence: float = CONFIDENCE, resamples: int = 2_000, seed: int = SEED
 ) -> tuple[float, float]:
     """The percentile bootstrap interval (Efron 1979) of the mean of `values` (one number an example, at least one)."""
-    data = np.asarray(values, dtype=float)
+    return bootstrap_intervals([values], confidence, resamples, seed)[0]
+
+
+def bootstrap_intervals(
+    columns: Sequence[Sequence[float]], confidence: float = CONFIDENCE, resamples: int = 2_000, seed: int = SEED
+) -> list[tuple[float, float]]:
+    """What `bootstrap_interval` says of each of several columns of one length, from samples drawn once for all."""
+    data = np.asarray(columns, dtype=float)
     if data.size == 0:
         raise ValueError("no values to resample")
     means = _resampled_means(data, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return [(float(low), float(high)) for low, high in (np.quantile(column, quantiles) for column in means)]
 
 
 def paired_bootstrap(
@@ -96,7 +104,7 @@ def paired_bootstrap(
         drawn = rng.multinomial(n, [wins / n, losses / n, (n - wins - losses) / n], size=resamples)
         means = (drawn[:, 0] - drawn[:, 1]) / n
     else:
-        means = _resampled_means(differences, resamples, rng)
+        means = _resampled_means(differences[np.newaxis], resamples, rng)[0]
     tail = 1 - confidence
     low, high, bound = (float(q) for q in np.quantile(means, [tail / 2, 1 - tail / 2, tail]))
     return PairedDifference(
@@ -188,13 +196,16 @@ def smallest_detectable_gain(n: int, discordance: float = 0.15, power: float = 0
 
 
 def _resampled_means(data: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of `resamples` samples with replacement of `data`."""
-    means = [data[rng.integers(0, data.size, size=(n, data.size))].mean(axis=1) for n in _blocks(resamples, data.size)]
-    return np.concatenate(means)
+    """Means of `resamples` samples with replacement of each row of `data`: an array (rows, resamples)."""
+    size, parts = data.shape[1], []
+    for block in _blocks(resamples, size, _CACHED):
+        drawn = rng.integers(0, size, size=(block, size))
+        parts.append([row.take(drawn).mean(axis=1) for row in data])
+    return np.concatenate(parts, axis=1)
 
 
-def _blocks(resamples: int, size: int) -> Iterator[int]:
-    """`resamples` in parts, so that samples of `size` numbers are drawn with bounded memory."""
-    most = max(1, _CELLS // size)
+def _blocks(resamples: int, size: int, cells: int = _CELLS) -> Iterator[int]:
+    """`resamples` in parts, so that samples of `size` numbers are drawn `cells` at once and no more."""
+    most = max(1, cells // size)
     for start in range(0, resamples, most):
         yield min(most, resamples - start)

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.evaluation.runs import Outcomes, Run
-from tasks.evaluation.statistics import CONFIDENCE, holm, mcnemar_midp, paired_bootstrap
+from tasks.evaluation.statistics import CONFIDENCE, holm, mcnemar_midp, paired_bootstrap, sign_flip_p
 
 _RESAMPLES = 4_000
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -111,6 +111,38 @@ def _pair(one: Run, other: Run, outcomes: Outcomes) -> PairOfRuns:
         low=found.low,
         high=found.high,
         p=mcnemar_midp(found.wins, found.losses),
+        p_adjusted=None,
+        apart=False,
+        basis="paired answers",
+    )
+
+
+def pair_repeated(pairs: Sequence[tuple[str, str]], outcomes: Outcomes) -> PairOfRuns | None:
+    """Several (one, other) as one pair: each example counts once, with its mean difference over the repetitions.
+
+    So that a question answered alike by every seed is one piece of evidence and not several. p is the sign-flip
+    test's. What is told is about these seeds: with a few of them their own chance is averaged, not bounded. None where
+    one of the runs has no answers, or they share no example.
+    """
+    answers = [(outcomes.get(one), outcomes.get(other)) for one, other in pairs]
+    known = [found for pair in answers for found in pair if found]
+    shared = sorted(set.intersection(*map(set, known))) if len(known) == 2 * len(pairs) else []
+    if not shared:
+        return None
+
+    def means(side: int) -> list[float]:
+        given = [pair[side] or {} for pair in answers]
+        return [sum(found[id] for found in given) / len(given) for id in shared]
+
+    ours, theirs = means(1), means(0)
+    found = paired_bootstrap(ours, theirs, resamples=_RESAMPLES)
+    return PairOfRuns(
+        one=", ".join(one for one, _ in pairs),
+        other=", ".join(other for _, other in pairs),
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p=sign_flip_p([a - b for a, b in zip(ours, theirs, strict=True)]),
         p_adjusted=None,
         apart=False,
         basis="paired answers",

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tasks.sql.tokens import tokens
+from tasks.sql.tokens import lexed
 
 _WORD = re.compile(r"[a-z0-9]+")
 _AS_WRITTEN = frozenset({"string", "name"})  # a quoted name may be text to SQLite
@@ -29,7 +29,7 @@ def words(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def sql_tokens(sql: str) -> tuple[str, ...]:
     """The tokens of a query: words lower-cased, literals and quoted names as written, comments and last `;` gone."""
-    found = [token.group() if token.lastgroup in _AS_WRITTEN else token.group().lower() for token in tokens(sql)]
+    found = [text if kind in _AS_WRITTEN else text.lower() for kind, text in lexed(sql)]
     while found and found[-1] == ";":
         found.pop()
     return tuple(found)
@@ -40,12 +40,20 @@ def exact_match(gold: str, prediction: str) -> bool:
     return gold == prediction or sql_tokens(gold) == sql_tokens(prediction)
 
 
+def flat_match(gold: str, prediction: str) -> bool:
+    """Whether both are the same once lower-cased and without any space, literals too, as some published figures count.
+
+    It takes 'A b' for 'ab': never what a gate should rest on.
+    """
+    return "".join(gold.lower().split()) == "".join(prediction.lower().split())
+
+
 def rouge_n(gold: str, prediction: str, n: int) -> float:
     """ROUGE-N's F-measure in [0, 1]: shared word n-grams; 0.0 when either side has none."""
     if gold == prediction:
         return float(len(words(gold)) >= n)
-    ours, theirs = _ngrams(words(prediction), n), _ngrams(words(gold), n)
-    return _f_measure((ours & theirs).total(), ours.total(), theirs.total())
+    ours, theirs = words(prediction), words(gold)
+    return _f_measure(_shared(ours, theirs, n), _runs(ours, n), _runs(theirs, n))
 
 
 def rouge_l(gold: str, prediction: str) -> float:
@@ -74,8 +82,7 @@ def sentence_bleu(gold: str, prediction: str) -> float:
         return 1.0
     log_precision = 0.0
     for n in range(1, 5):
-        found, wanted = _ngrams(ours, n), _ngrams(theirs, n)
-        matches, total, extra = (found & wanted).total(), found.total(), int(n > 1)
+        matches, total, extra = _shared(ours, theirs, n), _runs(ours, n), int(n > 1)
         if matches + extra == 0:
             return 0.0
         log_precision += math.log((matches + extra) / (total + extra)) / 4
@@ -83,8 +90,22 @@ def sentence_bleu(gold: str, prediction: str) -> float:
     return math.exp(log_precision + brevity)
 
 
-def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+@lru_cache(maxsize=4096)  # gold is asked for by every model's answer, and by ROUGE and BLEU
+def _ngrams(tokens: tuple[str, ...], n: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
+
+
+def _shared(ours: tuple[str, ...], theirs: tuple[str, ...], n: int) -> int:
+    """How many runs of `n` tokens both have, each as often as it comes in both."""
+    found, wanted = _ngrams(ours, n), _ngrams(theirs, n)
+    both = found.keys() & wanted.keys()
+    if len(found) == _runs(ours, n) or len(wanted) == _runs(theirs, n):  # one side repeats none
+        return len(both)
+    return sum(min(found[run], wanted[run]) for run in both)
+
+
+def _runs(tokens: tuple[str, ...], n: int) -> int:
+    return max(0, len(tokens) - n + 1)
 
 
 def _f_measure(shared: int, ours: int, theirs: int) -> float:

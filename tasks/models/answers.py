@@ -30,6 +30,7 @@ class Answer:
 
     `tokens` is None where nobody counted, `tries` where the model had no other, `shown` (the examples ahead of the
     question) where none were to be. `gave_up`: no token kept it within its schema, so it was ended as it stands.
+    `samples` are further answers to the same prompt, which count in none of these.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Answer:
     tries: int | None = None
     shown: int | None = None
     gave_up: bool | None = None
+    samples: tuple[str, ...] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """A line of a predictions file."""
@@ -48,7 +50,7 @@ class Answer:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 5),
         }
-        seldom = {"tries": self.tries, "shown": self.shown, "gave_up": self.gave_up}
+        seldom = {"tries": self.tries, "shown": self.shown, "gave_up": self.gave_up, "samples": self.samples}
         return row | {name: value for name, value in seldom.items() if value is not None}
 
 
@@ -112,7 +114,8 @@ class KeptAnswers:
         whole = 0
         for line in self._handle:
             try:
-                answer = Answer(**json.loads(line))
+                row = json.loads(line)
+                answer = Answer(**row | ({"samples": tuple(row["samples"])} if row.get("samples") else {}))
             except (ValueError, TypeError):
                 break
             if not line.endswith(b"\n"):

@@ -4,7 +4,7 @@ The parts are the same whenever the same questions are asked, and a part is answ
 goes on after a crash answers in the same batches as one that was never broken off: its answers are the same.
 
 A model may correct itself: an answer that does not run is shown to it with the database's message, and it answers
-again. The last answer counts.
+again. The last answer counts. Samples are further answers to the same prompt, drawn by chance and never corrected.
 
 Limits: a question whose schema does not fit the prompt is not asked; its answer is empty.
 """
@@ -35,16 +35,19 @@ class Generator(Protocol):
     """Whatever answers prompts: a model in this process, or a server."""
 
     def __call__(
-        self, prompts: Sequence[Rendered], examples: Sequence[Example], progress: Progress
+        self, prompts: Sequence[Rendered], examples: Sequence[Example], progress: Progress, temperature: float = 0.0
     ) -> list[Generation]:
-        """One answer a prompt, in order; `examples` are what the prompts ask, `progress(done, total)` counts them."""
+        """One answer a prompt, in order; `examples` are what the prompts ask, `progress(done, total)` counts them.
+
+        Above a `temperature` of 0 answers are drawn by chance: a prompt that comes several times has several.
+        """
 
 
 @dataclass(frozen=True)
 class Asker:
     """How questions become answers: prompts, with demonstrations if there are any, and up to `corrections` more tries.
 
-    Without `checker` nothing is tried again.
+    Without `checker` nothing is tried again. To each question `samples` further answers are drawn at `temperature`.
     """
 
     prompter: Prompter
@@ -52,6 +55,8 @@ class Asker:
     demonstrations: Demonstrations | None = None
     checker: Checker | None = None
     corrections: int = 0
+    samples: int = 0
+    temperature: float = 0.8
 
     def prompt(self, example: Example) -> Rendered | None:
         """The prompt, or None where the schema does not fit: no answer is better than one to a cut question."""
@@ -64,7 +69,17 @@ class Asker:
             raise UserError(f"example {example.id!r}: {error}") from None
 
     def ask(self, examples: Sequence[Example], prompts: Sequence[Rendered], progress: Progress) -> list[Answer]:
-        """The answers to `examples`, corrected where that was asked for and helped the query to run."""
+        """The answers to `examples`, corrected where that was asked for and helped the query to run; their samples."""
+        answers = self._answers(examples, prompts, progress)
+        if not self.samples:
+            return answers
+        places = [place for place in range(len(prompts)) for _ in range(self.samples)]
+        again = [prompts[place] for place in places], [examples[place] for place in places]
+        texts = [one.text for one in self.generator(*again, lambda *_: None, self.temperature)]
+        drawn = [tuple(texts[i * self.samples : (i + 1) * self.samples]) for i in range(len(prompts))]
+        return [replace(answer, samples=some) for answer, some in zip(answers, drawn, strict=True)]
+
+    def _answers(self, examples: Sequence[Example], prompts: Sequence[Rendered], progress: Progress) -> list[Answer]:
         made = self.generator(prompts, examples, progress)
         answers = [_answer(example, one) for example, one in zip(examples, made, strict=True)]
         if self.demonstrations is not None:

@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's protocol as the generator (`tasks.models.completions`).
 
 Chat formats go as messages, for the server's own chat template; text formats as they are. Decoding is greedy
-(temperature 0).
+(temperature 0); samples are asked for one by one, each with a seed of its own, which servers that know none pass over.
 
 Limits: the server's tokenizer is not known here, so the prompt budget counts three characters as a token. Nothing holds
 an answer to its schema. A server that batches may answer differently from one run to the next.
@@ -74,12 +74,18 @@ class Endpoint:
         self._server = Completions(spec.url, spec.timeout, spec.tries, spec.concurrency, _FIRST_PAUSE)
         self.close = self._server.close
 
-    def __call__(self, prompts: Sequence[Rendered], examples: Sequence[Example], progress: Any) -> list[Generation]:
-        """One answer a prompt, in order; raises NightshiftError when the server gives none."""
-        return [self._ask(prompt) for prompt in prompts]
+    def __call__(
+        self, prompts: Sequence[Rendered], examples: Sequence[Example], progress: Any, temperature: float = 0.0
+    ) -> list[Generation]:
+        """One answer a prompt, in order, drawn at a `temperature` above 0; raises NightshiftError when the server
+        gives none."""
+        if not temperature:
+            return [self._ask(prompt) for prompt in prompts]
+        return [self._ask(prompt, temperature=temperature, seed=number) for number, prompt in enumerate(prompts)]
 
-    def _ask(self, prompt: Rendered) -> Generation:
+    def _ask(self, prompt: Rendered, **how: float) -> Generation:
         asked = {"messages": list(prompt.messages)} if prompt.messages else {"prompt": prompt.text}
+        asked |= how
         started = time.perf_counter()
         text, tokens = self._server.ask(self._body | asked)
         return Generation(text, tokens, time.perf_counter() - started)

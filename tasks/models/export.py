@@ -1,7 +1,8 @@
-"""A base model and an adapter as one ordinary model folder, for servers that know no adapters.
+"""A base model and an adapter as one ordinary model folder, for servers that know no adapters; a GGUF file if wished.
 
-Merged in float32: merging in bfloat16 changes answers. Limits: a soft prompt is no change of weights and cannot be
-merged; a merged model is another artifact than the one that was judged, so `note` says what it was made of.
+Merged in float32: merging in bfloat16 changes answers; a GGUF file is made of that, whatever `dtype` says. Limits: a
+soft prompt is no change of weights and cannot be merged; a merged model is another artifact than the one that was
+judged, so `note` says what it was made of.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.errors import UserError
+from tasks.models.gguf_file import Kind, write_gguf
 from tasks.models.loading import is_whole_model, load_adapter, load_base, load_tokenizer
 from tasks.models.precision import Precision
 
@@ -19,11 +21,17 @@ NOTE = "nightshift.json"
 
 
 def export_merged(
-    base: Path, adapter: Path, target: Path, dtype: Literal["float32", "bfloat16", "float16"], note: dict[str, Any]
+    base: Path,
+    adapter: Path,
+    target: Path,
+    dtype: Literal["float32", "bfloat16", "float16"],
+    note: dict[str, Any],
+    gguf: Kind | None = None,
 ) -> Path:
     """Write base and adapter, merged, with tokenizer and prompt format into the new folder `target`; returns it.
 
-    Raises UserError when `target` holds something or the adapter is a soft prompt.
+    With `gguf` a file `model-<gguf>.gguf` lies there, too. Raises UserError when `target` holds something, the adapter
+    is a soft prompt, or the model is none that `tasks.models.gguf_file` covers.
     """
     import torch
 
@@ -38,9 +46,14 @@ def export_merged(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / "model"
+        made.mkdir()
+        tokenizer, prompt = load_tokenizer(adapter), (adapter / "prompt.json").read_text()
+        if gguf is not None:
+            about = note | {"prompt": prompt}
+            write_gguf(model, tokenizer, made / f"model-{gguf}.gguf", gguf, target.name, about)
         model.to(getattr(torch, dtype)).save_pretrained(made)
-        load_tokenizer(adapter).save_pretrained(made)
-        (made / "prompt.json").write_bytes((adapter / "prompt.json").read_bytes())
+        tokenizer.save_pretrained(made)
+        (made / "prompt.json").write_text(prompt)
         (made / NOTE).write_text(json.dumps(note | {"dtype": dtype}, indent=2))
         if target.exists():
             target.rmdir()

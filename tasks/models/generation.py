@@ -1,9 +1,10 @@
-"""Batched greedy generation: shared prefixes, rows that are done leave the batch, each stops when its SQL is complete.
+"""Batched generation: shared prefixes, rows that are done leave the batch, each stops when its SQL is complete.
 
-Decoding is greedy: a scorecard must not depend on chance. The loop is our own where `transformers.generate` would do,
-because that one reads every prompt whole and keeps rows that have ended until the last one ends: together more than
-half of the time (`python -m tests.benchmarks.generation`). Prompts are padded on the left (transformers documentation,
-"Padding side"), and between a shared prefix and its rest; padding is masked and does not count as a position.
+Decoding is greedy unless samples are asked for: a scorecard must not depend on chance. The loop is our own where
+`transformers.generate` would do, because that one reads every prompt whole and keeps rows that have ended until the
+last one ends: together more than half of the time (`python -m tests.benchmarks.generation`). Prompts are padded on the
+left (transformers documentation, "Padding side"), and between a shared prefix and its rest; padding is masked and does
+not count as a position.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.models.batching import Batch, plan_batches
+from tasks.models.chance import Choose, drawing
 from tasks.models.reading import EncoderReader, Reader, reader_for
 from tasks.sql.continuation import Continuation
 
@@ -79,8 +81,12 @@ def generate(
     progress: Callable[[int, int], None] | None = None,
     rules: Sequence[Continuation | None] | None = None,
     ends: Sequence[int] = (),
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[Generation]:
-    """Greedy answers to `prompts` (full prompt texts), in their order.
+    """Answers to `prompts` (full prompt texts), in their order: greedy, or drawn at a `temperature` above 0.
+
+    The same prompts in the same order with the same `seed` draw the same; torch's own random state is left alone.
 
     With `rules` (one a prompt, None: no rule) every token is the best one that keeps the answer within its schema. An
     answer stops at any of the token ids `ends`, the tokenizer's own end token when there are none, and where it only
@@ -91,6 +97,7 @@ def generate(
 
     ends = frozenset(ends) or frozenset([tokenizer.eos_token_id])
     chooser = SchemaConstraint(rules or [None] * len(prompts), tokenizer, ends, complete=statement_is_complete)
+    choose = drawing(chooser.choose, temperature, seed) if temperature else chooser.choose
     marks = {i for i, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) if _may_end(token)}
 
     def is_done(answer: list[int]) -> bool:
@@ -105,7 +112,7 @@ def generate(
     results: dict[int, Generation] = {}
     for batch in plan_batches(encoded, batch_size):
         started = time.perf_counter()
-        answers = _answers(reader, batch, max_new_tokens, chooser.choose, is_done)
+        answers = _answers(reader, batch, max_new_tokens, choose, is_done)
         seconds = (time.perf_counter() - started) / len(batch.rows)
         for row, ids in zip(batch.rows, answers, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
@@ -123,7 +130,7 @@ def _answers(
     reader: Reader | EncoderReader,
     batch: Batch,
     max_new_tokens: int,
-    choose: Callable[[Sequence[int], Sequence[list[int]], Any], list[int]],
+    choose: Choose,
     is_done: Callable[[list[int]], bool],
 ) -> list[list[int]]:
     """The new tokens of every row of `batch`, the end token included."""

@@ -20,6 +20,7 @@ class SubjectJob(_Model):
     role: str
     base: str = ""
     adapter: str = ""
+    four_bit: str = Field("", description="nf4 or fp4: the base's weights are held in four bits")
     endpoint: EndpointSpec | None = None
     prompt: PromptSpec
     demonstrations: int = Field(0, description="training examples shown ahead of a question")
@@ -35,5 +36,7 @@ class GenerationJob(_Model):
     max_new_tokens: int
     batch_size: int
     corrections: int = Field(0, description="further tries for an answer that does not run")
+    samples: int = Field(0, description="further answers drawn to each question")
+    temperature: float = Field(0.8, description="at which samples are drawn")
     seconds_per_query: float = Field(5.0, description="deadline of one query that is tried")
     workers: int = Field(1, description="processes that try queries")

@@ -28,10 +28,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_base(folder: Path, precision: Precision | None = None, four_bit: str | None = None) -> Any:
+def load_base(folder: Path, precision: Precision | None = None, four_bit: str = "") -> Any:
     """The language model of a folder on this machine's device, in the precision its hardware suits.
 
-    `four_bit` (nf4 or fp4) holds the linear layers' weights in four bits. Raises UserError when it cannot be loaded.
+    `four_bit` (nf4 or fp4; empty: not) holds the linear layers' weights in four bits. Raises UserError when it cannot
+    be loaded.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -47,7 +48,8 @@ def load_base(folder: Path, precision: Precision | None = None, four_bit: str | 
         given: dict[str, Any] = {} if own else {"attn_implementation": attention}
         register_products()
         if four_bit:
-            given |= {"quantization_config": _four_bit(four_bit, chosen, device), "device_map": {"": 0}}
+            place = 0 if device.kind == "cuda" else device.kind
+            given |= {"quantization_config": _four_bit(four_bit, chosen, device), "device_map": {"": place}}
         model = kind.from_pretrained(folder, dtype=getattr(torch, chosen.weights), use_safetensors=True, **given)
     except (OSError, ValueError) as error:
         raise UserError(f"model in {folder} cannot be loaded: {first_line(error)}") from None
@@ -60,7 +62,7 @@ def _four_bit(kind: str, precision: Precision, device: Device) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
-    require_bitsandbytes(f"training.quantize={kind}", device, "leave quantize out")
+    require(f"quantize={kind}", lacks_four_bit(device), "leave quantize out")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=kind,
@@ -69,10 +71,23 @@ def _four_bit(kind: str, precision: Precision, device: Device) -> Any:
     )
 
 
-def require_bitsandbytes(what: str, device: Device, otherwise: str) -> None:
-    """Raise UserError where `what` cannot be had: without CUDA or the package bitsandbytes."""
-    if device.kind != "cuda" or find_spec("bitsandbytes") is None:
-        lacking = "CUDA" if device.kind != "cuda" else "bitsandbytes (pip install nightshift-sql[gpu])"
+def lacks_four_bit(device: Device) -> str:
+    """What this machine lacks for weights in four bits; empty when it has everything. A CPU can hold them, too."""
+    return _lacks_bitsandbytes() if device.kind in ("cuda", "cpu") else "CUDA"
+
+
+def lacks_eight_bit(device: Device) -> str:
+    """What this machine lacks for optimisers in eight bits; empty when it has everything."""
+    return _lacks_bitsandbytes() if device.kind == "cuda" else "CUDA"
+
+
+def _lacks_bitsandbytes() -> str:
+    return "" if find_spec("bitsandbytes") is not None else "bitsandbytes (pip install nightshift-sql[gpu])"
+
+
+def require(what: str, lacking: str, otherwise: str) -> None:
+    """Raise UserError where something is `lacking` for `what`."""
+    if lacking:
         raise UserError(f"{what} needs {lacking}, which this machine lacks; {otherwise}")
 
 

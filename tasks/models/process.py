@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class ModelProcess:
                     raise self._failure(code)
                 return
             tick()
-            time.sleep(POLL_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(POLL_SECONDS)  # its end is seen at once, the condition at the next poll
 
     def stop(self) -> None:
         """End the process if it still runs."""

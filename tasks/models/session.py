@@ -19,6 +19,7 @@ from tasks.data.example import Example
 from tasks.data.prompts import Prompter, Rendered
 from tasks.models.answers import KeptAnswers
 from tasks.models.asking import Asker, Generator, Progress, answer_all
+from tasks.models.chance import seed_of
 from tasks.models.checking import Checker
 from tasks.models.endpoint import Endpoint, PlainTokenizer
 from tasks.models.generation import Generation, generate
@@ -44,10 +45,14 @@ class _Session:
         prompter = Prompter(subject.prompt, tokenizer)
         model = load_adapter(base, Path(subject.adapter)) if subject.adapter else base
 
-        def ask(prompts: Sequence[Rendered], asked: Sequence[Example], progress: Progress) -> list[Generation]:
+        def ask(
+            prompts: Sequence[Rendered], asked: Sequence[Example], progress: Progress, temperature: float = 0.0
+        ) -> list[Generation]:
             rules = [continuation(subject.prompt, example.schema, example.question) for example in asked]
             limits = (self.job.max_new_tokens, self.job.batch_size)
-            return generate(model, tokenizer, [p.text for p in prompts], *limits, progress, rules, prompter.end_ids)
+            chance = (temperature, seed_of([example.id for example in asked]))
+            texts = [prompt.text for prompt in prompts]
+            return generate(model, tokenizer, texts, *limits, progress, rules, prompter.end_ids, *chance)
 
         self._answer(subject, prompter, ask, BATCHES * self.job.batch_size)
         without_adapter(model)
@@ -63,7 +68,8 @@ class _Session:
             write_atomically(self.work / PROGRESS, {"role": subject.role, "done": done, "total": total})
 
         shown = Demonstrations(self._pool, subject.demonstrations) if subject.demonstrations else None
-        asker = Asker(prompter, ask, shown, self._checker, self.job.corrections)
+        drawn = (self.job.samples, self.job.temperature)
+        asker = Asker(prompter, ask, shown, self._checker, self.job.corrections, *drawn)
         with KeptAnswers(self.work / subject.output) as kept:
             answer_all(self._examples, asker, kept, part, progress, parallel)
             kept.finish([example.id for example in self._examples])
@@ -79,10 +85,10 @@ def run(path: Path) -> None:
         for subject in missing:
             if subject.endpoint:
                 session.remote(subject)
-        for base in dict.fromkeys(s.base for s in missing if not s.endpoint):
-            tokenizer, model = load_tokenizer(Path(base)), load_base(Path(base))
+        for base, four_bit in dict.fromkeys((s.base, s.four_bit) for s in missing if not s.endpoint):
+            tokenizer, model = load_tokenizer(Path(base)), load_base(Path(base), four_bit=four_bit)
             for subject in missing:
-                if subject.base == base and not subject.endpoint:
+                if (subject.base, subject.four_bit) == (base, four_bit) and not subject.endpoint:
                     session.local(subject, model, tokenizer)
 
 

@@ -71,6 +71,24 @@ def shape_of(config: Mapping[str, Any], name: str = "the model") -> ModelShape:
     family = str(config.get("model_type"))
     if family not in FAMILIES:
         raise UserError(f"{name} is of the family {family!r}; memory can be computed for {', '.join(FAMILIES)}")
+    return _shape(config, family)
+
+
+def nearest_shape(config: Any) -> ModelShape:
+    """The shape of a loaded model, from its transformers config: of a family outside FAMILIES the likest decoder's.
+
+    An encoder-decoder counts as one stack with the layers of both.
+    """
+    config = config.get_text_config()
+    names = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size", "num_hidden_layers")
+    content = config.to_dict() | {name: getattr(config, name, None) for name in names}
+    content.setdefault("intermediate_size", content.get("d_ff") or 4 * config.hidden_size)
+    if config.is_encoder_decoder:
+        content["num_hidden_layers"] *= 2
+    return _shape(content, config.model_type)
+
+
+def _shape(config: Mapping[str, Any], family: str) -> ModelShape:
     heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
     return ModelShape(
         layers=int(config["num_hidden_layers"]),
@@ -81,7 +99,7 @@ def shape_of(config: Mapping[str, Any], name: str = "the model") -> ModelShape:
         head_dim=int(config.get("head_dim") or hidden // heads),
         vocabulary=int(config["vocab_size"]),
         tied=bool(config.get("tie_word_embeddings", False)),
-        qk_norm=family == "qwen3",
+        qk_norm=family in ("qwen3", "gemma3_text"),
     )
 
 

@@ -1,11 +1,13 @@
 """What the Spider and BIRD evaluators would say: numbers to put beside published ones, never mixed with ours.
 
 Written from their definitions, with what follows from them: `bird_ex` compares sets, so that duplicates and order are
-lost; `spider_ts` removes every DISTINCT before running, takes "order by" anywhere in gold's text for an order, and
-lets empty results of any width match. Those are reasons not to trust these numbers, and they are kept.
+lost; `bird_soft_f1` drops duplicates and then compares rows by their position, so that the right rows in another order
+may score 0; `spider_ts` removes every DISTINCT before running, takes "order by" anywhere in gold's text for an order,
+and lets empty results of any width match. Those are reasons not to trust these numbers, and they are kept.
 
-Limits: the search for a permutation of columns is capped, where Spider's can run for ever; beyond it the answer is no.
-Results larger than the executor's limits fail here and not there.
+Limits: BIRD's VES and R-VES are left out, because they are ratios of times that gold does not reach even against
+itself; the metric `ves` is their stable form. The search for a permutation of columns is capped, where Spider's can run
+for ever; beyond it the answer is no. Results larger than the executor's limits fail here and not there.
 """
 
 from __future__ import annotations
@@ -13,23 +15,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import zip_longest
 
 from tasks.sql.comparison import Row
 from tasks.sql.limits import Execution
 from tasks.sql.tokens import TOKEN
 
-MODES = ("bird_ex", "spider_ts", "spider_ts_keep_distinct")
+MODES = ("bird_ex", "bird_soft_f1", "spider_ts", "spider_ts_keep_distinct")
 _WORK = 2_000_000  # values one search for a permutation may look at
 
 
 def verdicts(
     gold_sql: str, gold: Execution, sql: str, predicted: Execution, run: Callable[[str], Execution]
-) -> dict[str, bool]:
-    """Every mode's verdict on two executed SELECTs; `run` executes the statements without their DISTINCT."""
+) -> dict[str, float]:
+    """Every mode's verdict on two executed SELECTs, True and False but for the share of `bird_soft_f1`; `run` executes
+    the statements without their DISTINCT."""
     ordered = "order by" in gold_sql.lower()
     kept = _both_ran(gold, predicted) and spider_equal(gold.rows, predicted.rows, ordered)
-    found = {
+    found: dict[str, float] = {
         "bird_ex": _both_ran(gold, predicted) and set(gold.rows) == set(predicted.rows),
+        "bird_soft_f1": bird_soft_f1(gold.rows, predicted.rows) if _both_ran(gold, predicted) else 0.0,
         "spider_ts": kept,
         "spider_ts_keep_distinct": kept,
     }
@@ -43,6 +48,29 @@ def verdicts(
 
 def _both_ran(one: Execution, two: Execution) -> bool:
     return one.status == "ok" and two.status == "ok"
+
+
+def bird_soft_f1(gold: list[Row], rows: list[Row]) -> float:
+    """BIRD's soft F1 of two results: of row i on either side, the cells whose value the other one holds anywhere.
+
+    A cell of gold without a like counts as missed, one of the prediction as made up, both as shares of gold's width.
+    """
+    ours, theirs = list(dict.fromkeys(rows)), list(dict.fromkeys(gold))
+    if ours == theirs:
+        return 1.0
+    hit = extra = missed = 0.0
+    for wanted, found in zip_longest(theirs, ours):
+        if found is None:
+            missed += 1
+        elif wanted is None:
+            extra += 1
+        else:
+            width, held = len(wanted), set(wanted)
+            alike = sum(value in held for value in found)
+            hit += alike / width
+            extra += (len(found) - alike) / width
+            missed += (width - sum(map(set(found).__contains__, wanted))) / width
+    return 2 * hit / (2 * hit + extra + missed)
 
 
 def without_distinct(sql: str) -> str:

@@ -37,6 +37,7 @@ _STARTS = frozenset(
     {"WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "VALUES", "CREATE", "DROP", "ALTER", "ATTACH", "PRAGMA", "VACUUM"}
     | {"EXPLAIN"}
 )
+_FIRST = re.compile(r"SELECT\b", re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z0-9_+-]*[ \t]*\n|sqlite3?\b|sql\b)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _LABEL = re.compile(r"(?:\bSQL(?:ite)?(?:[ _]?query)?|\bquery|\banswer)\s*\**\s*:\s*\**\s*", re.IGNORECASE)
@@ -57,6 +58,10 @@ _GOES_ON = frozenset(
 _NESTING = frozenset({"UNION", "INTERSECT", "EXCEPT", "AS", "EXPLAIN"})
 _OPEN_ENDS = frozenset(",(=<>|+-*/") | (_GOES_ON - {"END"})
 _JOINS_A_QUERY = _NESTING | {"ALL", "PLAN", "BEGIN"}
+
+
+# What alone can end a statement before its text does; a text without it need not be read token by token.
+_MAY_END = re.compile(rf";|\n\s*\n|\b(?:SELECT|{'|'.join(sorted(_STARTS))})\b", re.IGNORECASE)
 
 
 def extract_sql(text: str) -> str:
@@ -110,11 +115,13 @@ def _cut(text: str, start: int) -> str:
 
 def _end(text: str, start: int) -> int:
     """Where the statement that starts at `start` ends."""
+    first, stops = _FIRST.match(text, start), _STOP.search(text, start) is not None
+    if first is not None and not stops and _MAY_END.search(text, first.end()) is None:
+        return len(text)
     head = text[start : start + 60].upper()
     trigger = re.match(r"CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", head) is not None
     mains = 0 if head.startswith(("UPDATE", "DELETE")) else 1  # queries at depth 0 that no set operation announces
     depth, previous, at = 0, "", start
-    stops = _STOP.search(text, start) is not None
     while at < len(text):
         if stops and _STOP.match(text, at):
             return at

@@ -74,6 +74,8 @@ def features(tree: exp.Expression) -> Features:
     order_by = False
     for node in walk(tree):
         traits = _traits(type(node))
+        if not traits:  # most nodes
+            continue
         seen.update(traits)
         for trait in traits:
             if trait == "table" and node.name:

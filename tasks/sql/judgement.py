@@ -69,7 +69,7 @@ class Judgement:
     gold_message: str = ""
     engine: str = "sqlite"
     transpiled: bool = False
-    compatible: dict[str, bool] = field(default_factory=dict)
+    compatible: dict[str, float] = field(default_factory=dict)
     suite_databases: int = 0
     suite_match: bool | None = None
 

@@ -1,8 +1,9 @@
 """Measurements on queries that have run already: soft F1 of their results, their time next to gold's, their results.
 
 They are taken in one process of its own, one query at a time, while nothing else is being judged: two judges on two
-cores would spoil each other's times. The process is limited like a judging worker; if a query that behaved the first
-time hangs or kills it now, that one measurement is lost and the rest goes on.
+cores would spoil each other's times. Who asks may do other work meanwhile, on another core. The process is limited like
+a judging worker; if a query that behaved the first time hangs or kills it now, that one measurement is lost and the
+rest goes on.
 
 Limits: SQLite alone; queries that read. Who asks makes sure of both.
 """
@@ -63,23 +64,26 @@ LOST = Measured()
 
 
 def measure(
-    tasks: Sequence[Task], limits: Limits = DEFAULT_LIMITS, progress: Callable[[int, int], None] | None = None
+    tasks: Sequence[Task], limits: Limits = DEFAULT_LIMITS, meanwhile: Callable[[], bool] | None = None
 ) -> list[Measured]:
-    """Measure every task, in order; `progress(done, total)` is called as they come."""
+    """Measure every task, in order.
+
+    While the process is at work, `meanwhile` does a small piece of other work again and again, until it returns False:
+    nothing is left to do. It is not called where there is one core alone, as it would slow down what is being timed.
+    """
+    aside = meanwhile if meanwhile is not None and _cores() > 1 else _nothing
     order = sorted(range(len(tasks)), key=lambda n: (tasks[n].database or "", tasks[n].schema, tasks[n].setup))
     found: list[Measured] = [LOST] * len(tasks)
     at, lives = 0, 3
     while at < len(order):
         before = at
-        with _Process(limits) as process:
+        with _Process(limits, aside) as process:
             while at < len(order):
                 part = order[at : at + _CHUNK]
                 answers = process.ask([tasks[number] for number in part])
                 for number, answer in zip(part, answers, strict=False):
                     found[number] = answer
                 at += len(answers)
-                if progress is not None:
-                    progress(at, len(order))
                 if len(answers) < len(part):
                     at += process.started  # the task it was at is lost
                     break
@@ -91,10 +95,19 @@ def measure(
     return found
 
 
-class _Process:
-    """The measuring process; `started` says whether it has come up."""
+def _nothing() -> bool:
+    return False
 
-    def __init__(self, limits: Limits) -> None:
+
+def _cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Process:
+    """The measuring process; `started` says whether it has come up. `meanwhile` is called while it is waited for."""
+
+    def __init__(self, limits: Limits, meanwhile: Callable[[], bool]) -> None:
         root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
         self._process = subprocess.Popen(
@@ -104,7 +117,7 @@ class _Process:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self._rest = b""
+        self._rest, self._meanwhile = b"", meanwhile
         self._patience = 6 * limits.seconds + _PATIENCE
         self._send(json.dumps(asdict(limits)))
         self.started = self._line(_START) == b'"ready"'
@@ -128,7 +141,8 @@ class _Process:
         """The answers in order; fewer than were asked for when the process hung or died over the next one."""
         if not self.started:
             return []
-        self._send(json.dumps([asdict(task) for task in tasks]))
+        # `asdict` copies deeply, ten times slower.
+        self._send(json.dumps([{name: getattr(task, name) for name in Task.__slots__} for task in tasks]))
         found: list[Measured] = []
         while len(found) < len(tasks):
             line = self._line(self._patience)
@@ -140,14 +154,20 @@ class _Process:
     def _line(self, patience: float) -> bytes | None:
         until = time.monotonic() + patience
         while b"\n" not in self._rest:
-            left = until - time.monotonic()
-            ready = select.select([self._process.stdout], [], [], max(0.0, left))[0] if left > 0 else []
-            data = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
+            if not self._answers(0.0) and self._meanwhile():
+                continue
+            data = b""
+            if self._answers(until - time.monotonic()):
+                data = os.read(self._process.stdout.fileno(), 1 << 16)
             if not data:
                 return None
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         return line
+
+    def _answers(self, seconds: float) -> bool:
+        """Whether something can be read within so many seconds."""
+        return bool(select.select([self._process.stdout], [], [], max(0.0, seconds))[0])
 
 
 class Session:

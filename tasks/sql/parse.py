@@ -54,7 +54,7 @@ def parsed(sql: str, dialect: str) -> Parsed:
     first = next(tokens(sql), None)
     if first is None:
         return Parsed("empty", message="there is no statement")
-    keyword = first_keyword(sql)
+    keyword = first.group().upper() if first.lastgroup == "word" else ""
     if keyword not in _STARTS and first.group() != "(":
         return Parsed("not_sql", message=f"a statement cannot start with {first.group()[:40]!r}")
     text = sql[first.start() :].rstrip().rstrip(";").rstrip()

@@ -72,7 +72,7 @@ class JudgeSession:
             return self._judge_change(place, place.engine, job, gold, sql)
         predicted = self._run(place.engine, sql)
         match: bool | None = None
-        others: dict[str, bool] = {}
+        others: dict[str, float] = {}
         tried, held = 0, None
         if gold.status != "failed":
             match = predicted.status == "ok" and self._matches(place.engine, gold, sql, predicted)
@@ -191,7 +191,7 @@ class JudgeSession:
                 return tried, False
         return tried, True if tried else None
 
-    def _other_verdicts(self, engine: Engine, gold: Gold, sql: str, predicted: Execution) -> dict[str, bool]:
+    def _other_verdicts(self, engine: Engine, gold: Gold, sql: str, predicted: Execution) -> dict[str, float]:
         def run(text: str) -> Execution:
             if text == sql:
                 return predicted
@@ -210,7 +210,7 @@ def _judgement(
     predicted: Execution,
     prepares: bool,
     match: bool | None,
-    others: dict[str, bool] | None = None,
+    others: dict[str, float] | None = None,
     tried: int = 0,
     held: bool | None = None,
 ) -> Judgement:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -27,6 +28,12 @@ def tokens(sql: str, start: int = 0) -> Iterator[re.Match[str]]:
     for match in TOKEN.finditer(sql, start):
         if match.lastgroup not in ("space", "comment"):
             yield match
+
+
+@lru_cache(maxsize=256)  # few: an answer may be long, and its questions come in turn
+def lexed(sql: str) -> tuple[tuple[str, str], ...]:
+    """The kind and the text of each of `tokens(sql)`, remembered for the next question about the same text."""
+    return tuple([(match.lastgroup or "", match.group()) for match in tokens(sql)])
 
 
 def first_keyword(sql: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
+_NODE = exp.Expression  # asked for at every turn
+
 
 def walk(tree: exp.Expression, into_queries: bool = True) -> Iterator[exp.Expression]:
     """Every node of `tree`, itself first, depth first in the order of the text as `sqlglot` keeps it.
@@ -22,10 +24,10 @@ def walk(tree: exp.Expression, into_queries: bool = True) -> Iterator[exp.Expres
         if not into_queries and node is not tree and isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
             continue
         for value in reversed(node.args.values()):
-            if isinstance(value, list):
-                waiting.extend(item for item in reversed(value) if isinstance(item, exp.Expression))
-            elif isinstance(value, exp.Expression):
+            if isinstance(value, _NODE):
                 waiting.append(value)
+            elif value.__class__ is list:
+                waiting += [item for item in reversed(value) if isinstance(item, _NODE)]
 
 
 def conditions_of(condition: exp.Expression) -> tuple[list[exp.Expression], int, int]:

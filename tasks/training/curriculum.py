@@ -28,6 +28,7 @@ from tasks.training.job import (
 )
 from tasks.training.sampling import stage_rows
 from tasks.training.spec import TrainingSpec
+from tasks.training.uploads import restore_checkpoint
 
 JOB = "job.json"
 
@@ -55,7 +56,7 @@ def plan_curriculum(
     """
     work.mkdir(parents=True, exist_ok=True)
     write_examples(work / "validation.jsonl", validation)
-    shared = spec.model_dump(mode="json", exclude={"stages", "save_steps", "start_from"}) | {
+    shared = spec.model_dump(mode="json", exclude={"stages", "save_steps", "upload_every", "start_from"}) | {
         "prompt": prompt.model_dump(mode="json")
     }
     jobs, before, policy = [], fingerprint_of_folder(start) if start else "", ""
@@ -90,7 +91,10 @@ def start_folder(spec: TrainingSpec) -> Path | None:
 
 
 def restore_stages(job: TrainingJob, store: Store, work: Path) -> set[str]:
-    """Bring finished stages from the store into the work folder; returns the names of those finished before."""
+    """Bring finished stages from the store into the work folder, and what was uploaded of a broken one.
+
+    Returns the names of those finished before.
+    """
     finished = set()
     for stage in job.stages:
         folder, key = work / stage.folder, stage_key(stage.fingerprint)
@@ -101,6 +105,8 @@ def restore_stages(job: TrainingJob, store: Store, work: Path) -> set[str]:
             shutil.copy(source / STAGE_MARKER, folder / STAGE_MARKER)
         if read_result(folder) is not None:
             finished.add(stage.spec.name)
+        else:
+            restore_checkpoint(stage, store, work)
     return finished
 
 

@@ -54,7 +54,7 @@ class Engine:
         """The base model; a method's `start` makes it trainable, in place."""
         if self.training.backend == "unsloth":
             return self._base_of_unsloth()
-        base = load_base(Path(self.job.base), self.precision, self.training.quantize)
+        base = load_base(Path(self.job.base), self.precision, self.training.quantize or "")
         check_architecture(base.config, self.job.stages[0].spec.architecture, self.job.stages[0].spec.method)
         base.config.use_cache = False
         if self.training.quantize is not None:

@@ -13,8 +13,8 @@ from typing import Any
 from infra.errors import UserError
 from tasks.training.engine import Engine, Prepared
 from tasks.training.job import StageJob
-from tasks.training.memory import Shape, check_room, device_memory, estimate_memory, is_out_of_memory, shape_of
-from tasks.training.preflight import sequence_tokens
+from tasks.training.memory import check_room, device_memory, is_out_of_memory
+from tasks.training.stage_memory import loaded_memory
 
 
 def fit_batch(engine: Engine, stage: StageJob, model: Any, prepared: Prepared) -> int:
@@ -22,22 +22,17 @@ def fit_batch(engine: Engine, stage: StageJob, model: Any, prepared: Prepared) -
 
     Raises UserError when even single sequences do not fit, or the disk is too small.
     """
-    shape, available = shape_of(model), device_memory(model)
-    estimate = _estimate(engine, stage, shape, prepared)
-    while estimate > available and (smaller := engine.training.smaller(stage.spec)) is not None:
+
+    def estimate() -> int:
+        return loaded_memory(engine.training, stage.spec, model, engine.precision, prepared.train.rows).total
+
+    needed, available = estimate(), device_memory(model)
+    while needed > available and (smaller := engine.training.smaller(stage.spec)) is not None:
         engine.fitted = smaller
-        estimate = _estimate(engine, stage, shape, prepared)
-    check_room(stage.spec.name, estimate, available, shape, engine.work)
-    return estimate
-
-
-def _estimate(engine: Engine, stage: StageJob, shape: Shape, prepared: Prepared) -> int:
-    rows, training = prepared.train.rows, engine.training
-    longest = max(map(sequence_tokens, rows)) or training.max_length
-    taught = max(sum(row["completion_mask"]) if "completion_mask" in row else longest // 2 for row in rows)
-    # Rows that share a prefix repeat nothing but what differs: an answer and, roughly, a question as long.
-    more = training.share_of(stage.spec) - 1
-    return estimate_memory(shape, stage.spec, training, longest + 2 * more * taught, taught * (1 + more))
+        needed = estimate()
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    check_room(stage.spec.name, needed, available, trained, engine.work)
+    return needed
 
 
 def take_less(engine: Engine, stage: StageJob, error: RuntimeError) -> None:

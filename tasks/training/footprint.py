@@ -1,11 +1,11 @@
-"""What one training step needs of a device's memory, computed from the model's shape: no weight is loaded.
+"""What one training step needs of a device's memory, computed from the model's shape.
 
 The rules count what PyTorch keeps: weights, what is trained with its gradients and optimiser state, what the forward
 pass saves for the backward pass (operation by operation, for the decoder families of `tasks.models.shape`), and the
 logits of the positions that have a loss. They are checked against PyTorch's memory tracker at true sizes
-(tests/tasks/training/test_footprint.py); the trainer's own preflight (`tasks.training.memory`) estimates from
-the loaded model and the real rows, more roughly. Limits: attention is counted as fused, as CUDA's kernels and the
-CPU's flash kernel have it; the allocator's fragmentation and the CUDA context are the caller's to add. What several
+(tests/tasks/training/test_footprint.py). Before a model is loaded its weights follow from its shape; the trainer tells
+the bytes it has counted. Limits: the allocator's fragmentation and the CUDA context are the caller's to add; families
+outside the table are computed as the decoder that is most like them, and not held to the tracker; what several
 processes need follows from how PyTorch's DDP and FSDP2 work and was not measured.
 """
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tasks.models.attention import LONGEST
+from tasks.models.families import PRODUCTS
 from tasks.models.precision import Precision
 from tasks.models.shape import ModelShape
 
@@ -21,12 +23,15 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GIB = 1024**3
 # A weight of 4 bits with its share of the quantisation constants (QLoRA, arXiv:2305.14314, double quantisation).
 BYTES_NF4 = 0.516
-ADAM_STATE = 8  # two float32 averages a weight
+_STATE = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # bytes of the optimiser's averages a weight; else two in float32
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One forward and backward pass: `sequences` of `length` tokens, `answers` positions that have a loss."""
+    """One forward and backward pass: `sequences` of `length` tokens, `answers` positions that have a loss.
+
+    `frozen_bytes` and `counted` are the bytes of frozen and the number of trained weights of a model that is loaded.
+    """
 
     shape: ModelShape
     precision: Precision
@@ -39,7 +44,10 @@ class Step:
     first_layer: int = 0
     quantized: bool = False
     checkpointing: bool = False
+    optimizer: str = "adamw"
     beside: int = 0  # bytes of frozen weights held beside the model: a reference, a reward model
+    frozen_bytes: int | None = None
+    counted: int | None = None
     processes: int = 1  # that train together, each on a device of its own
     shards: int = 1  # parts that the model is divided into among them
 
@@ -51,11 +59,18 @@ class Step:
     @property
     def trained(self) -> int:
         """Weights that are trained, always in float32."""
+        if self.counted is not None:
+            return self.counted
         if self.tune == "full":
             return self.shape.parameters
         sizes = self.shape.linear_sizes
         each = sum(self.rank * (sizes[name][0] + sizes[name][1]) for name in self.targets)
         return each * (self.shape.layers - self.first_layer)
+
+    @property
+    def averages(self) -> int:
+        """Bytes of the optimiser's state."""
+        return _STATE.get(self.optimizer, 8) * self.trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +99,17 @@ def step_memory(step: Step) -> Memory:
     full = step.tune == "full"
     weights = step.beside + (4 * trained if full else frozen_weights(step))
     adapter = 0 if full else 4 * trained
-    forward = Memory(weights, adapter, 0, ADAM_STATE * trained, _activations(step), _logits(step))
+    forward = Memory(weights, adapter, 0, step.averages, _activations(step), _logits(step))
     # When activations are gone, all gradients are there; that of tied embeddings comes from both ends, to be added up.
     twice = 2 * 4 * step.shape.vocabulary * step.shape.hidden if full and step.shape.tied else 0
-    update = Memory(weights, adapter, 4 * trained + twice, ADAM_STATE * trained, 0, 0)
+    update = Memory(weights, adapter, 4 * trained + twice, step.averages, 0, 0)
     # On the way back gradients grow as activations go: half of each is the middle of that way.
-    middle = Memory(weights, adapter, 2 * trained, ADAM_STATE * trained, forward.activations // 2, 0)
+    middle = Memory(weights, adapter, 2 * trained, step.averages, forward.activations // 2, 0)
     moments = [forward, update, middle]
     if step.checkpointing:
         # Logits are gone when the first layer is computed again.
-        again = forward.activations + _layer_bytes(step) * step.tokens
-        moments.append(Memory(weights, adapter, 0, ADAM_STATE * trained, again, 0))
+        again = forward.activations + _layer_bytes(step)
+        moments.append(Memory(weights, adapter, 0, step.averages, again, 0))
     moments = [_of_each(step, memory) for memory in moments]
     if step.shards > 1:
         moments.append(Memory(weights, adapter, 0, 0, 0, 0))  # as it is loaded, before it is divided
@@ -122,6 +137,8 @@ def _of_each(step: Step, memory: Memory) -> Memory:
 
 def frozen_weights(step: Step) -> int:
     """Bytes of the base model as it is held while an adapter on it is trained."""
+    if step.frozen_bytes is not None:
+        return step.frozen_bytes
     size = BYTES[step.precision.weights]
     if not step.quantized:
         return size * step.shape.parameters
@@ -132,7 +149,7 @@ def frozen_weights(step: Step) -> int:
 def _activations(step: Step) -> int:
     """What the forward pass keeps for the backward pass, all layers together."""
     trained_layers = step.shape.layers - (0 if step.tune == "full" else step.first_layer)
-    layer = _layer_bytes(step) * step.tokens
+    layer = _layer_bytes(step)
     stream = (4 if step.tune == "full" else _working(step)) * step.shape.hidden * step.tokens
     if step.checkpointing:
         return (trained_layers + 1) * stream
@@ -149,7 +166,7 @@ def _working(step: Step) -> int:
 
 
 def _layer_bytes(step: Step) -> int:
-    """Bytes a token that one layer saves."""
+    """Bytes that one layer saves."""
     shape, size = step.shape, _working(step)
     full = step.tune == "full"
     # Two norms work in float32 and save their input; trained, they save their output, too. Both feed matrix products.
@@ -160,7 +177,17 @@ def _layer_bytes(step: Step) -> int:
         attention += (4 + (size if full else 0)) * (shape.queries + shape.keys)
     # gate, silu(gate), up, and their product, which goes into the last matrix product.
     gated = 4 * size * shape.intermediate
-    return norms + attention + gated + (0 if full else size * step.rank * len(step.targets))
+    token = norms + attention + gated + (0 if full else size * step.rank * len(step.targets))
+    return token * step.tokens + _scores(step)
+
+
+def _scores(step: Step) -> int:
+    """Bytes of a layer's attention matrix, by kernels that keep it: the softmax, eager's in float32 and once more."""
+    kernel, size = step.precision.attention, _working(step)
+    number = step.sequences * step.shape.heads * step.length**2
+    if kernel == "eager":
+        return number * (4 if size == 4 else 4 + size)
+    return number * size if kernel == PRODUCTS and step.length <= LONGEST else 0
 
 
 def _logits(step: Step) -> int:

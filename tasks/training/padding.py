@@ -36,11 +36,15 @@ def pad_rows(rows: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[st
     }
 
 
-def additive(mask: Any) -> Any:
-    """A boolean mask as numbers added to attention scores, as eager attention takes it: 0 sees, the lowest does not."""
+def additive(mask: Any, dtype: str = "float32") -> Any:
+    """A boolean mask as numbers added to attention scores, as eager attention takes it: 0 sees, the lowest does not.
+
+    `dtype` is that of the scores, by torch's name for it.
+    """
     import torch
 
-    return torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+    kind = getattr(torch, dtype)
+    return torch.zeros(mask.shape, dtype=kind).masked_fill(~mask, torch.finfo(kind).min)
 
 
 def _padded(values: list[list[int]], filler: int) -> Any:

@@ -1,6 +1,6 @@
 """Which GPU class a recipe's training and evaluation fit on, what would make them fit elsewhere, hours and cost.
 
-Memory comes from `tasks.training.footprint` and the table of `infra.gpu`; hours only from speeds that earlier nights
+Memory comes from `tasks.training.stage_memory` and the table of `infra.gpu`; hours only from speeds that earlier nights
 recorded on that class with that model: where there is none, the answer is that there is none. Limits: lengths are the
 recipe's upper bounds, so a night that fits here fits there, and a real one needs less.
 """
@@ -13,19 +13,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infra.errors import UserError
 from infra.gpu import GpuClass
 from tasks.evaluation.spec import EvaluationSpec
 from tasks.models.precision import Device, Precision, Work, choose_precision
 from tasks.models.shape import ModelShape
-from tasks.training.footprint import ADAM_STATE, GIB, Memory, Step, answering_memory, frozen_weights, step_memory
-from tasks.training.spec import AnyStage, TrainingSpec
+from tasks.training.footprint import GIB, Memory, answering_memory
+from tasks.training.spec import TrainingSpec
+from tasks.training.stage_memory import training_memory
 
 # What a process holds beside its tensors: CUDA's context and kernels, or Python and its libraries on a CPU.
 PROCESS_GIB = {True: 0.8, False: 1.5}
 FRAGMENTATION = 1.08  # PyTorch's allocator reserves somewhat more than it hands out
-# A question and the words around it: what each further question adds to a sequence that shares a schema.
-QUESTION_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +64,6 @@ def precision_on(gpu: GpuClass, training: TrainingSpec) -> Precision:
     """The precision that the trainer takes on this class."""
     device = Device("cuda", gpu.capability) if gpu.capability else Device("cpu")
     return choose_precision(device, Work(trains_all=training.tune == "full"))
-
-
-def training_memory(training: TrainingSpec, shape: ModelShape, precision: Precision, answer_tokens: int) -> Memory:
-    """The largest peak of the curriculum, with every sequence as long as it may be; answers of `answer_tokens`."""
-    peaks = []
-    for stage in training.stages:
-        step = stage_step(training, stage, shape, precision, answer_tokens)
-        peaks.append(step_memory(step))
-        if stage.method == "grpo":
-            # Answers are drawn between two steps, while the optimiser keeps its state.
-            drawn = answering_memory(shape, precision, step.sequences, training.max_length, stage.max_new_tokens)
-            kept = {"weights": frozen_weights(step) + step.beside, "optimiser": ADAM_STATE * step.trained}
-            peaks.append(replace(drawn, adapter=4 * step.trained, **kept))
-    return max(peaks, key=lambda memory: memory.total)
-
-
-def stage_step(
-    training: TrainingSpec, stage: AnyStage, shape: ModelShape, precision: Precision, answer_tokens: int
-) -> Step:
-    """The largest step of one stage. Those of `sft` are held to PyTorch's tracker; those of the other methods follow
-    from the same rules and how their trainers work, and are not."""
-    share, sequences = training.share_of(stage), training.sequences_at_once(stage)
-    targets = training.lora.targets
-    step = Step(
-        shape,
-        precision,
-        sequences,
-        length=training.max_length + (share - 1) * (QUESTION_TOKENS + answer_tokens),
-        answers=sequences * share * answer_tokens,
-        tune=training.tune,
-        rank=training.lora.r,
-        targets=tuple(shape.linear_sizes) if targets == "all-linear" else targets,
-        first_layer=training.lora.first_layer,
-        quantized=training.quantize is not None,
-        checkpointing=training.gradient_checkpointing,
-        processes=training.processes,
-        shards=training.shards,
-    )
-    if stage.method == "sft":
-        return step
-    if stage.method == "prompt_tuning":
-        # Its trainer projects whole rows onto the vocabulary, and every layer is on the way to the soft prompt.
-        return replace(step, answers=sequences * step.length, first_layer=0)
-    if stage.method == "dpo":
-        # A right and a wrong answer to each question; the reference is a frozen copy of the adapter. TRL takes the
-        # vocabulary in chunks, so that one answer's worth of it is held at a time.
-        return replace(step, sequences=2 * sequences, answers=answer_tokens, beside=4 * step.trained)
-    if stage.method == "reward":
-        return replace(step, sequences=2 * sequences, answers=0)
-    if stage.method == "grpo":
-        scorer = frozen_weights(step) if stage.reward_model else 0
-        length, answers = training.max_length + stage.max_new_tokens, sequences * stage.max_new_tokens
-        return replace(step, length=length, answers=answers, beside=4 * step.trained + scorer)
-    raise UserError(f"stage {stage.name}: memory of the method {stage.method!r} cannot be computed yet")
 
 
 def place_training(

@@ -59,7 +59,7 @@ class TrainingSpec(Spec):
     tune: Literal["lora", "full"] = Field("lora", description="what stages change: a LoRA adapter, or all weights")
     lora: LoraSpec = LoraSpec()
     quantize: Literal["nf4", "fp4"] | None = Field(
-        None, description="hold the frozen base in 4 bits (QLoRA, arXiv:2305.14314); needs CUDA and bitsandbytes"
+        None, description="hold the frozen base in 4 bits (QLoRA, arXiv:2305.14314); needs bitsandbytes"
     )
     max_length: int = Field(
         640, ge=64, description="tokens of prompt and SQL together; longer rows are left out, counted"
@@ -89,6 +89,12 @@ class TrainingSpec(Spec):
         False, description="compute activations twice instead of keeping them: less memory, a third more time"
     )
     save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    upload_every: int | None = Field(
+        None,
+        ge=1,
+        description="for spot machines: seconds between uploads of the newest checkpoint to the store, from which "
+        "another machine goes on",
+    )
     stages: tuple[Stage, ...] = Field(min_length=1, description="the stages, in order")
 
     @model_validator(mode="after")

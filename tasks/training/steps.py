@@ -21,6 +21,7 @@ from tasks.models.process import ModelProcess
 from tasks.training.curriculum import keep_stage
 from tasks.training.following import wait_for_stage
 from tasks.training.job import StageJob, read_result
+from tasks.training.uploads import forget_uploads, uploading
 
 ARTIFACT_SECONDS = 10.0  # each showing costs this process and the server work that the training waits for
 
@@ -53,11 +54,12 @@ def follow_stage(
     work: Path,
     store: Store,
     check: Callable[[], None] = lambda: None,
+    upload_every: int | None = None,
 ) -> dict[str, Any]:
     """Wait until the trainer has finished `stage`, showing its progress; then keep the adapter in the store.
 
     `process` is None when every stage was finished before; `check` runs at every sign of progress and ends the stage
-    by raising. Returns the stage's result.
+    by raising; every `upload_every` seconds the newest checkpoint is uploaded. Returns the stage's result.
     """
     activity = f"train: {stage.spec.name}"
     if process is not None and read_result(work / stage.folder) is None:
@@ -72,8 +74,11 @@ def follow_stage(
                 page.show(percent)
                 shown = time.monotonic()
 
-        wait_for_stage(stage, process, work, activity, percent=show)
+        with uploading(stage, store, work, upload_every):
+            wait_for_stage(stage, process, work, activity, percent=show)
         page.show(100.0)
     result = keep_stage(stage, store, work)
+    if upload_every is not None:
+        forget_uploads(stage, store)
     emit(activity, f"loss {result.curve[-1][1]:.3f}", result.steps, result.steps)
     return result.model_dump(mode="json")

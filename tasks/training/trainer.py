@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from tasks.models.loading import require_bitsandbytes
+from tasks.models.loading import lacks_eight_bit, require
 from tasks.models.precision import probe_device
 from tasks.training import sharding
-from tasks.training.checkpoints import last_checkpoint, mark_complete
+from tasks.training.checkpoints import last_checkpoint, mark_complete, step_of
 from tasks.training.engine import Run, Trained
 from tasks.training.ranks import is_first, summed, wait_for_all
-from tasks.training.specs.stage import StageSpec
+from tasks.training.specs.stage import EIGHT_BIT, StageSpec
 
 
 def arguments(run: Run) -> dict[str, Any]:
     """Arguments that transformers' TrainingArguments and TRL's configurations share, for one stage."""
     spec, training, precision = run.stage.spec, run.engine.training, run.engine.precision
     per_device = training.sequences_at_once(spec)
-    chosen = {"optim": spec.optimizer} if spec.optimizer in _BITSANDBYTES else {}
+    chosen = {"optim": spec.optimizer} if spec.optimizer in EIGHT_BIT else {}
     return chosen | {
         "output_dir": str(run.folder),
         "per_device_train_batch_size": per_device,
@@ -79,19 +79,26 @@ def _evaluations(run: Run) -> dict[str, Any]:
     }
 
 
-_BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit")
-
-
 def _set_optimizer(trainer: Any, spec: StageSpec) -> None:
     """Give `trainer` the stage's optimiser where it is none of the trainer's own."""
     import torch
 
-    if spec.optimizer in _BITSANDBYTES:
-        require_bitsandbytes(f"optimizer {spec.optimizer} of stage {spec.name}", probe_device(), "use adamw")
+    if spec.optimizer in EIGHT_BIT:
+        require(f"optimizer {spec.optimizer} of stage {spec.name}", lacks_eight_bit(probe_device()), "use adamw")
     classes = {"nadam": torch.optim.NAdam, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
     if spec.optimizer in classes:
         settings = {"lr": spec.learning_rate, "betas": spec.betas, "eps": 1e-8}
         trainer.optimizer_cls_and_kwargs = (classes[spec.optimizer], settings)
+
+
+def _keep_float32(model: Any) -> None:
+    """Undo what TRL's trainers do to adapters over weights in four bits: in bfloat16 small steps are lost.
+
+    What a stage starts from is rounded to bfloat16 once.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _keep_learning_rate(trainer: Any) -> None:
@@ -138,6 +145,7 @@ def follow(
 
 def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     """Train, from the last whole checkpoint if there is one, and evaluate once at the end on the validation rows."""
+    _keep_float32(run.model)
     _set_optimizer(trainer, run.stage.spec)
     _keep_learning_rate(trainer)
     if run.stage.spec.patience is not None:
@@ -153,7 +161,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     run.model.eval()
     curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
     eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation and evaluate else None
-    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    resumed = step_of(checkpoint) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
     if len(pace) > 1:

@@ -68,7 +68,7 @@ class TrialResult(_Model):
     trainable: int | None = Field(None, description="weights that were trained")
     total_parameters: int | None = Field(None, description="weights of the base model and of what was added to it")
     peak_memory_mb: float | None = None
-    seconds: float = Field(description="wall time of the run that recorded it")
+    seconds: float = Field(description="wall time of all its attempts")
     steps: int | None = None
     data_fingerprint: str = Field(description="the rows it was trained on and compared on")
     prompt_fingerprint: str
@@ -90,7 +90,9 @@ def start_fingerprint(base: str, data: str, prompt: PromptSpec, training: Traini
     A fresh LoRA adapter changes no output, whatever its rank (arXiv:2106.09685, section 4.1), so `lora` has no part.
     """
     first = training.stages[0].model_dump(mode="json")
-    shared = training.model_dump(mode="json", exclude={"stages", "lora", "save_steps", "gradient_checkpointing"})
+    shared = training.model_dump(
+        mode="json", exclude={"stages", "lora", "save_steps", "upload_every", "gradient_checkpointing"}
+    )
     stage = {key: value for key, value in first.items() if key not in _LATER}
     # The rows of a stage are drawn by seed and name.
     return fingerprint([base, data, prompt.model_dump(mode="json"), shared, stage, training.stages[0].name])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.cleaning import clean_up
+from flows.cleaning import clean_up, summary
 from infra.lease import Lease
 from infra.settings import Settings
 from infra.store import MARKER, LocalStore
@@ -110,6 +110,34 @@ def test_while_a_night_runs_nothing_that_nights_share_goes(home: Home) -> None:
     # Broken off and old: what it had finished goes as well.
     told = home.clean(1)
     assert {one["place"] for one in told["removed"]} >= {"stages/s1", "stages/s2", "datasets/running"}
+
+
+@pytest.mark.parametrize(
+    ("lease", "told"), [("studies/k1", "study k1"), ("sweeps/k2/by-1", "search k2"), ("sweeps/k2/4", "search k2")]
+)
+def test_while_an_experiment_runs_its_data_stay(home: Home, lease: str, told: str) -> None:
+    home.night("old", 1, ("s1",))
+    home.night("new", 2, ("s2",))
+    with Lease(home.store, lease):
+        found = home.clean(1)
+        assert (found["running"], found["experiments"]) == ([], [told])
+        assert f"; {told} runs, so stages and datasets stay" in summary(found)
+        assert [one["kind"] for one in found["removed"]] == ["scratch"]
+    assert home.clean(1)["experiments"] == []
+    assert not home.store.has_tree("datasets/old")
+
+
+def test_checkpoints_of_a_broken_stage_go_with_its_night(home: Home) -> None:
+    for day, name in enumerate(("broken", "new"), start=1):
+        home.night(name, day, (name,), whole=False)
+        home.store.write(f"checkpoints/{name}/20/checkpoint-20/weights.safetensors", b"c" * 1_500_000)
+        home.store.close_tree(f"checkpoints/{name}/20")
+    told = home.clean(1)
+    assert ("checkpoint", "checkpoints/broken", 1.5) in {tuple(one.values()) for one in told["removed"]}
+    assert home.store.list("checkpoints") == [
+        f"checkpoints/new/20/{MARKER}",
+        "checkpoints/new/20/checkpoint-20/weights.safetensors",
+    ]
 
 
 def test_a_tree_that_is_half_gone_is_not_taken_for_whole(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from infra.errors import UserError
 
 ANSWERS = ("evaluate", "compare")
 STACK = ("up", "down", "webhook")
@@ -52,13 +55,17 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["retrain", "nope"], "no recipe 'nope'"),
+        (["retrain", "nowhere.yaml"], "there is no recipe file nowhere.yaml"),
         (["retrain", "tiny", "--set", "trainig.seed=1"], "did you mean 'training'"),
         (["retrain", "tiny", "--set", "model=path:nowhere"], "no folder with a config.json"),
         (["retrain", "tiny", "--set", "infra.train=[gpu-h10]"], "did you mean 'gpu-h100'"),
         (["up", "--host", "0.0.0.0"], "NIGHTSHIFT_AUTH"),
+        (["retrain", "tiny", "--set", "model=hf:nobody/no-such-model"], "cannot be had from the hub"),
         (["retrain", "tiny", "--set", "model=gpt-5"], "unknown model reference"),
         (["retrain", "tiny", "--set", "data.sources.0={kind: file, path: missing.jsonl}"], "missing.jsonl"),
         (["ask", "How many?", "--database", "missing.sqlite"], "missing.sqlite"),
+        (["ask", "How many?"], "--schema FILE|-"),
+        (["ask", "How many?", "--schema", "missing.sql"], "no schema file missing.sql"),
         (["validate", "missing.jsonl"], "missing.jsonl"),
         (["validate"], "--recipe"),
         (["score", "--examples", "a.jsonl", "--predictions", "b.jsonl"], "a.jsonl"),
@@ -66,6 +73,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--predictions", "a.csv"], ".parquet"),
         (["evaluate", "--data", "a.jsonl", "--endpoint", "http://127.0.0.1:9/v1"], "--model-name"),
         (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--shots", "2"], "--shots-from"),
+        (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--temperature", "1"], "--samples N"),
         (["evaluate", "random:llama-tiny", "--data", "a.jsonl", "--set", "prompt.stile=ddl"], "did you mean"),
         (["generate", "--database", "missing.sqlite", "--out", "pairs.jsonl"], "missing.sqlite"),
         (["generate", "--database", "mysql://host/db", "--out", "pairs.jsonl"], "postgresql://"),
@@ -74,6 +82,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         (["profile", "missing.jsonl"], "--out report.html"),
         (["fetch", "nope"], "no recipe 'nope'"),
         (["study", "rank"], "did you mean 'ranks'"),
+        (["sweep", "tiny", "--deployed"], "needs a Prefect server"),
         (["promote", "1"], "needs --approve"),
         (["deploy"], "PREFECT_API_URL"),
         (["history", "nope"], "nothing is in Production yet"),
@@ -105,11 +114,12 @@ def test_model_and_databases_are_made_before_any_night(tmp_path: Path) -> None:
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    done = run("retrain", "tiny", "--dry-run", "--json", cwd=tmp_path)
+@pytest.mark.parametrize(("form", "told"), [(("--json",), '"outcome": "planned"'), ((), "would run prepare, train")])
+def test_a_dry_run_changes_nothing(tmp_path: Path, form: tuple[str, ...], told: str) -> None:
+    done = run("retrain", "tiny", "--dry-run", *form, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '"outcome": "planned"' in done.stdout
-    assert not (tmp_path / ".nightshift" / "store").exists()
+    assert told in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +184,26 @@ def test_validate_reads_a_recipes_sources_by_their_field_maps(tmp_path: Path) ->
     assert [(bad["file"], bad["id"]) for bad in told["quarantine"]] == [("log", "7")]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--quarantine", "rows.jsonl"], "that is a file of the data"),
+        (["--quarantine", "nowhere/bad.jsonl"], "there is no folder nowhere"),
+        (["--docs", "rows.jsonl"], "rows.jsonl is a file; name a folder"),
+    ],
+)
+def test_validate_says_at_once_where_it_cannot_write(tmp_path: Path, options: list[str], message: str) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "How many?", "schema": "CREATE TABLE t (a)", "sql": "SELECT count(*) FROM t"}\n')
+    before = rows.read_text()
+    done = run("validate", "./rows.jsonl", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert rows.read_text() == before
+    assert list(tmp_path.iterdir()) == [rows]
+
+
 def test_a_scorecard_in_the_terminal_says_what_is_wrong_with_the_answers(capsys) -> None:
     from flows.cli.cards import show_card
     from tasks.data.example import Example
@@ -186,3 +216,19 @@ def test_a_scorecard_in_the_terminal_says_what_is_wrong_with_the_answers(capsys)
     card = build_scorecard(rows, answers, Subject(role="predictions", name="p", fingerprint=""), "t")
     show_card("p", card)
     assert re.search(r"gave up\W+50\.0%", capsys.readouterr().out)
+
+
+def test_a_schema_is_asked_from_a_file_or_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.cli.models import _opened
+
+    script = "CREATE TABLE cars (id INTEGER, name TEXT); INSERT INTO cars VALUES (1, 'Fiat');"
+    (tmp_path / "cars.sql").write_text(script)
+    monkeypatch.setattr("sys.stdin", io.StringIO(script))
+    for schema in (str(tmp_path / "cars.sql"), "-"):
+        opened = _opened(None, schema)
+        assert "INSERT" not in opened.schema()
+        assert opened.run("SELECT name FROM cars").rows == [("Fiat",)]
+    for script in ("", "hello"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(script))
+        with pytest.raises(UserError, match="CREATE TABLE"):
+            _opened(None, "-")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Asked:
 
 def test_the_scorecard_is_that_of_its_predictions_scored_later(place: Asked) -> None:
     made = ("--predictions", "answers.parquet", "--report", "report.html", "--suite", "2", "--json", "-")
+    made = (*made, "--samples", "2", "--temperature", "1.5")
     code, card, err = place.run(*TINY, "--data", "rows.jsonl", *made)
     assert code == 0, err
     assert card["subject"]["name"] == "random:llama-tiny"
     assert (card["n"], card["suite"], card["gold"]) == (6, 2, {"ok": 6, "empty": 0, "failed": 0})
     assert {"execution_accuracy", "latency_seconds", "tokens_per_second"} <= set(card["metrics"])
     assert "random:llama-tiny" in (place.folder / "report.html").read_text()
+    assert card["metrics"]["pass_at_2"]["n"] == card["metrics"]["execution_vote"]["n"] == 6
     code, scored, err = place.run(
         "score", "--examples", "rows.jsonl", "--predictions", "answers.parquet", "--suite", "2", "--json", "-"
     )
@@ -182,6 +185,9 @@ def test_the_generating_process_never_sees_gold_and_only_bare_models_see_example
     others = answer(*arguments, train=lambda: [*train, Example("b", "x", "What else?", SCHEMA, "SELECT id FROM cars")])
     assert others["base"] != refs["base"]  # shown something else, a bare model is asked again
     assert others["predictions"] == refs["predictions"]
+    held = [replace(candidates[0], four_bit="nf4"), candidates[1]]
+    answer(arguments[0], held, *arguments[2:], train=lambda: train)
+    assert [subject.four_bit for subject in jobs[-1].subjects] == ["nf4"]  # another model, asked by itself
 
 
 def test_unfinished_answers_travel_by_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

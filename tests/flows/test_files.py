@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.files import check_out, whole_file
+from flows.cli.files import check_folder, check_out, whole_file
 from infra.errors import UserError
 
 
@@ -26,3 +26,13 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
     for out, why in ((tmp_path / "nowhere" / "x", "no folder"), (tmp_path, "that is a folder")):
         with pytest.raises(UserError, match=why):
             check_out(out)
+
+
+def test_a_folder_may_be_new_but_not_a_file_or_below_one(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for out in (tmp_path, tmp_path / "new" / "docs"):
+        check_folder(out, "--docs")
+    for out in (file, file / "docs"):
+        with pytest.raises(UserError, match=r"--docs .*file is a file; name a folder"):
+            check_folder(out, "--docs")

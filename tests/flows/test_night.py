@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from infra.hashing import fingerprint_of_folder
-from tests.commands import Place
+from tests.commands import Place, kill_night, wait_for
 
 RETRAIN = ["retrain", "tiny", "--json"]
 
@@ -31,6 +27,7 @@ class Nights(Place):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """An empty folder: its first night makes the databases and the model, too."""
     return Nights(tmp_path_factory.mktemp("project"))
 
 
@@ -93,6 +90,7 @@ def test_mlflow_holds_parameters_curves_inputs_and_files(first: dict[str, Any], 
     assert {a.path for a in client.list_artifacts(night.info.run_id)} >= {"report.html", "data_docs", "adapter"}
     stage = next(run for run in runs if run.info.run_name == "stage 2 medium")
     assert len(client.get_metric_history(stage.info.run_id, "loss")) == first["stages"][1]["steps"]
+    assert stage.data.metrics["eval_perplexity"] == pytest.approx(math.exp(stage.data.metrics["eval_loss"]))
     assert (stage.data.metrics["dropped"], stage.data.metrics["tables_dropped"]) == (0, 0)
     assert all(run.info.status == "FINISHED" for run in runs)
 
@@ -225,10 +223,10 @@ def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_two_shells_start_the_same_night(project: Path) -> None:
+    place = Nights(project)
     one = place.start(*RETRAIN)
-    _wait_for(lambda: list(tmp_path.glob(".nightshift/store/leases/*/*.holder")), one)
+    wait_for(lambda: list(project.glob(".nightshift/store/leases/*/*.holder")), one)
     code, outcome, err = place.run(*RETRAIN)
     assert code == 1
     assert outcome["outcome"] == "failed"
@@ -240,19 +238,13 @@ def test_two_shells_start_the_same_night(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_killed_in_the_middle_of_stage_two(project: Path) -> None:
+    place = Nights(project)
     # Enough steps for the kill to land between two checkpoints of the second stage.
     longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
     victim = place.start_silently(*RETRAIN, *longer)
-    _wait_for(lambda: list(tmp_path.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
-    children = psutil.Process(victim.pid).children(recursive=True)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not [child for child in alive if "tasks.training.session" in " ".join(_command(child))]
-    for child in alive:  # the embedded server
-        child.kill()
+    wait_for(lambda: list(project.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
+    kill_night(victim, "tasks.training.session")
     before = place.stage_markers()
     assert len(before) == 1
     code, outcome, err = place.run(*RETRAIN, *longer)
@@ -265,22 +257,16 @@ def test_killed_in_the_middle_of_stage_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-def test_killed_while_a_model_answers(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_killed_while_a_model_answers(project: Path) -> None:
+    place = Nights(project)
     # Enough questions for the kill to land between two parts of the answers.
     slow = ["--set", "evaluation.batch_size=1", "--set", "evaluation.max_new_tokens=100"]
     slow += ["--set", "evaluation.max_samples=null"]
     victim = place.start_silently(*RETRAIN, *slow)
     pattern = ".nightshift/work/*/evaluate/*.partial.jsonl"
-    _wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(pattern)), victim)
-    children = psutil.Process(victim.pid).children(recursive=True)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not [child for child in alive if "tasks.models.session" in " ".join(_command(child))]
-    for child in alive:  # the embedded server
-        child.kill()
-    [partial] = tmp_path.glob(pattern)
+    wait_for(lambda: any(path.stat().st_size for path in project.glob(pattern)), victim)
+    kill_night(victim, "tasks.models.session")
+    [partial] = project.glob(pattern)
     # The answers are marked: whoever asks again would lose the mark.
     lines = [json.loads(line) for line in partial.read_text().splitlines()]
     assert 0 < len(lines) < 24
@@ -289,22 +275,7 @@ def test_killed_while_a_model_answers(tmp_path: Path) -> None:
     code, _, err = place.run(*RETRAIN, *slow)
     assert code == 0, err
     assert place.stage_markers() == before  # nothing was trained again
-    [finished] = tmp_path.glob(f".nightshift/store/predictions/{partial.name.partition('.')[0]}.jsonl")
+    [finished] = project.glob(f".nightshift/store/predictions/{partial.name.partition('.')[0]}.jsonl")
     kept = [json.loads(line) for line in finished.read_text().splitlines() if "-- kept" in line]
     assert {row["id"] for row in kept} == {line["id"] for line in lines}
-    assert not list(tmp_path.glob(".nightshift/store/predictions/*.partial.jsonl"))
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _wait_for(condition: Any, process: subprocess.Popen[Any], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    assert not list(project.glob(".nightshift/store/predictions/*.partial.jsonl"))

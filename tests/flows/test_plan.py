@@ -16,7 +16,8 @@ from infra.settings import Settings
 from tasks.models.precision import Precision
 from tasks.models.shape import shape_of
 from tasks.training.footprint import Step
-from tasks.training.planning import place_training, stage_step, training_memory
+from tasks.training.planning import place_training
+from tasks.training.stage_memory import Lengths, stage_step, training_memory
 from tests.tasks.training import sizes
 
 LLAMA_8B = {
@@ -133,7 +134,7 @@ def test_pairs_rewards_and_drawn_answers_are_counted(tmp_path: Path) -> None:
 
     def step(*stages: str) -> Step:
         asked = recipe(tmp_path, LLAMA_8B, "training.share_prefix=1", f"training.stages=[{', '.join(stages)}]")
-        return stage_step(asked.training, asked.training.stages[-1], shape, precision, 96)
+        return stage_step(asked.training, asked.training.stages[-1], shape, precision, Lengths(640, 96))
 
     sft, dpo, grpo = step("{name: a}"), step("{name: a, method: dpo}"), step("{name: a, method: grpo}")
     reward = step("{name: a}", judge)

@@ -43,6 +43,8 @@ def test_overrides_reach_into_lists_and_are_typed() -> None:
         ("training.stages.0.method=sfd", "training.stages.0: unknown method; there are sft"),
         ("training.lora.rank=3", "unknown key 'training.lora.rank'"),
         ("data.sources.0.sed=3", "did you mean 'seed'"),
+        ("data.sources.0={kind: fil, path: x}", "data.sources.0: unknown kind 'fil'; did you mean 'file'?"),
+        ("data.sources.0={kind: ftp, path: x}", "there are file, hub, query, feedback, generated"),
         ("gates.0.metric=execution_acuracy", "did you mean 'execution_accuracy'"),
         ("training.seed", "write path=value"),
         ("training.stages.7.name=x", "a list of 3"),
@@ -62,8 +64,10 @@ def test_mistakes_are_one_line(override: str, message: str) -> None:
 def test_unknown_recipes_name_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'quickstart'"):
         find_recipe("quikstart")
-    with pytest.raises(UserError, match=r"neither a \.yaml file nor a built-in"):
+    with pytest.raises(UserError, match=r"there is no recipe file nowhere/mine\.yaml"):
         find_recipe("nowhere/mine.yaml")
+    with pytest.raises(UserError, match=r"neither a \.yaml file nor a built-in"):
+        find_recipe("mine")
 
 
 def test_unreadable_yaml_names_the_file(tmp_path: Path) -> None:
@@ -73,6 +77,9 @@ def test_unreadable_yaml_names_the_file(tmp_path: Path) -> None:
         load_recipe(str(path))
     path.write_text("- a\n")
     with pytest.raises(UserError, match="no mapping"):
+        load_recipe(str(path))
+    path.write_text("version: 1\ntraining:\n  seed: 1\n  seed: 2\n")
+    with pytest.raises(UserError, match=r"mine\.yaml cannot be read: a second key 'seed' .*line 4"):
         load_recipe(str(path))
 
 

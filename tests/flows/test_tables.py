@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.cli.show import minute, table
-from flows.cli.watch import _show_status
+from flows.cli.show import minute, people, table
+from flows.cli.watch import _show_diff, _show_status
 
 HISTORY = ("entry", "when (UTC)", "action", "version", "by", "reason")
 ENTRY = (
@@ -48,20 +48,51 @@ def test_times_are_told_to_the_minute_in_utc() -> None:
     assert minute("never") == "never"
 
 
+def test_who_approved_and_promoted_is_named_once() -> None:
+    assert people("Ada", "Ada") == ["Ada"]
+    assert people("nightshift", "Ada") == ["nightshift", "Ada"]
+    assert people("nightshift", None) == ["nightshift"]
+
+
+def test_a_diff_has_no_empty_tables(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    side = {"night": "n", "dataset": "d"}
+    found = {
+        "a": {"version": "1", **side},
+        "b": {"version": "2", **side},
+        "data": {"same": False, "splits": None},
+        "recipe": [],
+        "metrics": {},
+        "slices": {"difficulty": {"easy": {"a": 0.5, "b": 0.5, "delta": 0.0, "n": 9}}},
+        "examples": {
+            "common": 9,
+            "fixed": [],
+            "broken": [{"question": "How many?", "a_sql": "SELECT 1", "b_sql": "SELECT 2"}],
+        },
+    }
+    _show_diff(found)
+    shown = capsys.readouterr().out
+    assert "Data: changed; which rows is not known" in shown
+    for line in ("Recipe: the same", "Slices that moved: none", "Fixed: no example", "Broken: 1 examples"):
+        assert line in shown
+    assert "How many?" in shown
+
+
 def test_status_says_what_is_in_production_in_sentences(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     now = {"version": "4", "time": "2026-03-04T03:12:59+00:00", "actor": "nightshift", "approver": "Ada",
            "reason": "read the report"}  # fmt: skip
     request = {"release": "b", "version": "9", "deadline": "2026-03-05T03:12:59+00:00", "reason": "a new base model"}
-    nothing = {"awaiting_approval": [], "findings": [], "adopted": False}
+    nothing = {"awaiting_approval": [], "findings": [], "adopted": False, "rejected": None}
+    no = {"version": "5", "reason": "latency_seconds max: 9 measured, at most 2 asked"}
     _show_status(
         [
-            {"release": "a", "production": now, "previous": "3", **nothing},
+            {"release": "a", "production": now, "previous": "3", **nothing, "rejected": no},
             {"release": "b", "production": None, "previous": None, **nothing, "awaiting_approval": [request]},
         ]
     )
     shown = capsys.readouterr().out
     assert "a: version 4 is in Production; before it version 3\n" in shown
     assert "since 2026-03-04 03:12 UTC, by nightshift and Ada: read the report" in shown
+    assert "version 5 was rejected: latency_seconds max: 9 measured, at most 2 asked" in " ".join(shown.split())
     assert "b: nothing is in Production" in shown
     assert "9        2026-03-05 03:12  a new base model" in shown
     assert max(map(len, shown.splitlines())) <= width

@@ -41,6 +41,26 @@ def test_a_night_is_found_again_and_runs_again(run, request):
     assert tracking.night_run("another recipe", request.node.name, "night") != run
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NightshiftError("no memory"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (TimeoutError("told to stop"), "KILLED"),
+    ],
+)
+def test_an_error_ends_the_run_and_is_raised(run, error, status):
+    with pytest.raises(type(error)), tracking.ended_by_errors(run, TimeoutError):
+        raise error
+    assert read(run).info.status == status
+
+
+def test_an_error_is_not_hidden_by_an_mlflow_that_is_away(run, monkeypatch):
+    monkeypatch.setattr(tracking, "client", lambda: 1 / 0)
+    with pytest.raises(NightshiftError, match="no memory"), tracking.ended_by_errors(run):
+        raise NightshiftError("no memory")
+
+
 def test_a_child_is_found_again_by_parent_kind_and_key(run, request):
     child = tracking.child_run(run, "stage", "easy", "k1", {"a": "b"})
     assert tracking.child_run(run, "stage", "easy", "k1") == child

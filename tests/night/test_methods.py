@@ -18,12 +18,12 @@ from tests.commands import nightshift
         pytest.param("tiny_prompt_tuning", marks=pytest.mark.cluster),
     ],
 )
-def test_a_night_of_another_method_is_promoted_and_answers(tmp_path: Path, recipe: str) -> None:
-    code, outcome = nightshift(tmp_path, "retrain", recipe, "--set", "training.stages.0.max_steps=2")
+def test_a_night_of_another_method_is_promoted_and_answers(project: Path, recipe: str) -> None:
+    code, outcome = nightshift(project, "retrain", recipe, "--set", "training.stages.0.max_steps=2")
     assert (code, outcome["outcome"]) == (0, "promoted")
     assert outcome["stages"][0]["metrics"]["rows_per_second"] > 0
-    with sqlite3.connect(tmp_path / "cars.sqlite") as database:
+    with sqlite3.connect(project / "cars.sqlite") as database:
         database.execute("CREATE TABLE cars (id INTEGER PRIMARY KEY, name TEXT)")
-    code, answer = nightshift(tmp_path, "ask", "How many cars?", "--database", str(tmp_path / "cars.sqlite"))
+    code, answer = nightshift(project, "ask", "How many cars?", "--database", str(project / "cars.sqlite"))
     assert code in (0, 1)  # a random model's SQL need not run; it is the release in Production that wrote it
     assert answer["question"] == "How many cars?"

@@ -11,10 +11,10 @@ from tests.commands import nightshift
 
 
 @pytest.mark.night
-def test_a_night_with_a_reward_model_releases_the_policy(tmp_path: Path) -> None:
-    code, outcome = nightshift(tmp_path, "retrain", "tiny_grpo")
+def test_a_night_with_a_reward_model_releases_the_policy(project: Path) -> None:
+    code, outcome = nightshift(project, "retrain", "tiny_grpo")
     assert (code, outcome["outcome"]) == (0, "promoted")
-    (train,) = (tmp_path / ".nightshift" / "store" / "nights").glob("*/train.json")
+    (train,) = (project / ".nightshift" / "store" / "nights").glob("*/train.json")
     trained = json.loads(train.read_text())
     sft, judge, grpo = trained["stages"]
     assert [stage["method"] for stage in (sft, judge, grpo)] == ["sft", "reward", "grpo"]

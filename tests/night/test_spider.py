@@ -24,12 +24,12 @@ SMALL = [
 
 
 @pytest.mark.night
-def test_a_night_on_spider_is_tested_on_databases_it_never_saw(tmp_path: Path, real_data: Path) -> None:
+def test_a_night_on_spider_is_tested_on_databases_it_never_saw(project: Path, real_data: Path) -> None:
     spider = real_data / "spider"
     options = [part for setting in (f"data.sources.0.path={spider}", *SMALL) for part in ("--set", setting)]
-    code, outcome = nightshift(tmp_path, "retrain", "spider", *options)
+    code, outcome = nightshift(project, "retrain", "spider", *options)
     assert (code, outcome["outcome"]) == (0, "promoted")
-    store = tmp_path / ".nightshift" / "store"
+    store = project / ".nightshift" / "store"
     (manifest,) = (json.loads(path.read_text()) for path in store.glob("datasets/*/manifest.json"))
     accounting = manifest["accounting"]
     generated = manifest["sources"]["train"]["synthetic"]

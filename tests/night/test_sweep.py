@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.searching import open_sweep, prepared
 from flows.trial import run_trial
+from infra.settings import Settings
 from tasks.training.trials import Trial
 from tests.commands import Place
-from tests.flows.trials import FAST, bench_in, dataset_of, tiny
+from tests.flows.trials import FAST
 
 SEARCH = (
     "sweep={space: {'training.stages.*.learning_rate': {low: 1.0e-4, high: 1.0e-2, log: true}},"
@@ -60,15 +65,15 @@ def _stages(place: Place) -> int:
 
 
 @pytest.mark.night
-def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(project: Path) -> None:
+    place = Place(project)
     process = place.start_silently(*SWEEP)
     deadline = time.monotonic() + 600
-    while not list(tmp_path.glob(".nightshift/store/sweeps/*/trials/0.json")) and time.monotonic() < deadline:
+    while not list(project.glob(".nightshift/store/sweeps/*/trials/0.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.kill()
     process.wait()
-    (kept,) = tmp_path.glob(".nightshift/store/sweeps/*/trials/0.json")
+    (kept,) = project.glob(".nightshift/store/sweeps/*/trials/0.json")
     before = kept.read_bytes()
     code, outcome, err = place.run(*SWEEP, "--workers", "2")
     assert code == 0, err
@@ -88,21 +93,42 @@ def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(tmp_path:
 
 
 @pytest.mark.cluster
-def test_a_trial_alone_is_the_tenth_of_a_search(tmp_path: Path) -> None:
-    recipe, models = tiny(), tmp_path / "models"
-    values = {"training.stages.0.learning_rate": 3e-3}
-    searched = bench_in(tmp_path / "searched", models)
-    dataset = dataset_of(recipe, searched.store, tmp_path / "dataset")
-    results = []
-    for number in range(10):
-        rate = 3e-3 if number == 9 else 1e-4 * 2**number
-        own = tiny(f"training.stages.0.learning_rate={rate}")
-        results.append(run_trial(Trial(number=number, name=f"trial {number}", train=40), own, dataset, searched))
-    alone = bench_in(tmp_path / "alone", models)
-    dataset = dataset_of(recipe, alone.store, tmp_path / "dataset-alone")
-    own = tiny("training.stages.0.learning_rate=3.0e-3")
-    single = run_trial(Trial(number=0, name="alone", values=values, train=40), own, dataset, alone)
-    assert {result.initial_loss for result in results} == {single.initial_loss}
-    assert results[9].final_loss == pytest.approx(single.final_loss, rel=1e-4)
-    assert results[9].eval_loss == pytest.approx(single.eval_loss, rel=1e-4)
-    assert results[0].final_loss != pytest.approx(single.final_loss, rel=1e-4)
+def test_two_processes_of_two_workers_share_a_search_and_run_no_trial_twice(tmp_path: Path) -> None:
+    place = Place(tmp_path / "shared")
+    place.folder.mkdir()
+    both = [place.start(*SWEEP, "--workers", "2") for _ in range(2)]
+    ended = [(process.communicate(timeout=900), process.returncode) for process in both]
+    assert [code for _, code in ended] == [0, 0], [err for (_, err), _ in ended]
+    first, second = (json.loads(out) for (out, _), _ in ended)
+    assert first["winner"] == second["winner"]
+    with closing(sqlite3.connect(place.folder / ".nightshift" / "prefect" / "prefect.db")) as database:
+        asked = "SELECT name, count(*) FROM task_run WHERE name LIKE 'trial %' GROUP BY name ORDER BY name"
+        assert database.execute(asked).fetchall() == [(f"trial {number}", 1) for number in range(4)]
+    alone = Place(tmp_path / "alone")
+    alone.folder.mkdir()
+    assert alone.run(*SWEEP)[0] == 0
+    assert tried(place) == tried(alone)
+
+
+TEN = (
+    "sweep={space: {'training.stages.*.learning_rate': {low: 1.0e-4, high: 1.0e-2, log: true}},"
+    " stages: [{train: 40, validation: 8, trials: 10}], together: 5}"
+)
+
+
+@pytest.mark.cluster
+def test_a_trial_alone_is_the_tenth_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    asked = ["sweep", "tiny", *(part for override in (*FAST, TEN) for part in ("--set", override)), "--json"]
+    code, outcome, err = place.run(*asked)
+    assert code == 0, err
+    tenth = outcome["trials"][9]
+    monkeypatch.chdir(tmp_path)
+    now = open_sweep(outcome["sweep"], Settings())
+    bench = replace(now.bench(""), work=tmp_path / "alone")
+    trial = Trial(number=0, name="alone", train=40, validation=8)
+    single = run_trial(trial, now.with_values(tenth["values"]), prepared(now.night), bench)
+    assert {trial["initial_loss"] for trial in outcome["trials"]} == {single.initial_loss}
+    assert tenth["final_loss"] == pytest.approx(single.final_loss, rel=1e-4)
+    assert tenth["eval_loss"] == pytest.approx(single.eval_loss, rel=1e-4)
+    assert outcome["trials"][0]["final_loss"] != pytest.approx(single.final_loss, rel=1e-4)

@@ -25,6 +25,8 @@ def judged():
     scores = Scorecard(
         subject=Subject(role="challenger", name="x", fingerprint="f"),
         test_fingerprint="t1",
+        rules="strict-bag 1",
+        engines={"sqlite": 50},
         n=50,
         metrics={"execution_accuracy": interval(0.6), "runs": interval(0.8)},
         slices={"clause": {"join": {"execution_accuracy": interval(0.2)}}},
@@ -58,7 +60,7 @@ def card(judged):
         manifest={
             "accounting": {"rows": 10, "kept": 9},
             "splits": {"train": 8, "test": 1},
-            "difficulty": {"train": {"easy": 8}, "test": {"hard": 1}},
+            "difficulty": {"train": {"hard": 3, "easy": 5}, "test": {"medium": 1}},
             "mixture": {"gen": {"rows": 8, "epochs": 1.25}},
         },
         stages=[
@@ -86,10 +88,12 @@ def test_both_forms_hold_every_part(card):
     for text in (markdown.replace("\\", ""), html):
         for part in (
             "Apache-2.0", "not pinned", "0.600 (0.500 to 0.700)", "0.600 of 50", "clause: join", "wrong_rows 7",
-            "epochs 1.25", "2.000 to 1.000", "training.seed", "d1", "against version 2",
+            "strict-bag 1; run by sqlite (50)", "epochs 1.25", "2.000 to 1.000", "█▁", "1.649", "training.seed", "d1",
+            "against version 2",
         ):  # fmt: skip
             assert part in text, part
     assert "polyline" in html
+    assert "| split | rows | easy | medium | hard |" in markdown
 
 
 def test_data_cannot_break_the_form(card):

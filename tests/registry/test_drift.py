@@ -13,6 +13,7 @@ from infra.lease import place_of_processes
 from infra.store import LocalStore
 from registry.attached import VERDICTS
 from registry.drift import LEAST_JUDGEMENTS, describe, find_drift
+from registry.promotion import reject
 from registry.releases import registered_names
 from tasks.data.feedback import Feedback, write_feedback
 from tests.registry.test_rollback import files_of
@@ -35,6 +36,18 @@ def test_as_decided(world):
     assert document["production"]["version"] == "1"
     assert document["production"]["reason"] == "gates passed"
     assert (document["previous"], document["awaiting_approval"], document["findings"]) == (None, [], [])
+
+
+def test_the_newest_version_says_why_it_was_rejected_until_a_newer_one_is_in_production(world):
+    world.next("n1")
+    assert look_at_all(Places(world), [world.name])[0]["rejected"] is None
+    candidate = world.register("n2")
+    reject(world.name, candidate.version, world.verdict(candidate, "fail"), "too slow")
+    (seen,) = look_at_all(Places(world), [world.name])
+    assert (seen["production"]["version"], seen["rejected"]) == ("1", {"version": "2", "reason": "too slow"})
+    assert seen["findings"] == []
+    world.next("n3")
+    assert look_at_all(Places(world), [world.name])[0]["rejected"] is None
 
 
 class Places:

@@ -199,6 +199,13 @@ def test_broken_gold_is_left_out_of_a_pair():
     assert "of 100 examples" in outcome.evidence
 
 
+def test_the_evidence_says_what_was_asked():
+    half = card(right(50, 100))
+    assert judge(MIN, half).evidence.endswith(", at least 0.5 asked")
+    assert judge(BETTER, half, half).evidence.endswith("; asked is +0.02, surely above zero")
+    assert judge(NO_WORSE, half, half).evidence.endswith("; asked is surely above -0.05")
+
+
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
@@ -220,6 +227,9 @@ def test_broken_gold_is_left_out_of_a_pair():
         ({"metric": "quarantined_share", "max": 5}, "between 0 and 1"),
         (MIN | {"every": "difficulty", "slice": {"difficulty": "hard"}}, "one of the two"),
         (MIN | {"keep_fixed": True}, "gates of their own"),
+        ({"metric": "execution_accuracy", "keep_fixed": True, "min": 0.0}, "gates of their own"),
+        (MIN | {"confidence": 0.99}, "needs versus"),
+        (MIN | {"slice": {"difficulty": "hard"}, "min_examples": 5}, "goes with every"),
         ({"metric": "rougeL", "keep_fixed": True}, "says what is right"),
     ],
 )

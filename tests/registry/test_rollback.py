@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import pytest
@@ -133,3 +134,21 @@ def test_verification_finds_a_verdict_that_is_gone(world):
     (Path(urlparse(uri).path) / VERDICTS / f"1-{entry.verdict_seal}.json").unlink()
     with pytest.raises(LedgerBroken, match="behind entry 1 is not in MLflow"):
         verify(world.store, world.name)
+
+
+def test_the_flow_of_the_prefect_ui_does_the_same(world, monkeypatch):
+    from flows import rollback as flows_rollback
+
+    monkeypatch.setattr(flows_rollback, "connect", lambda: SimpleNamespace(open_store=lambda: world.store))
+    world.next("n1")
+    world.next("n2")
+    state = flows_rollback.rollback.fn(world.name, by="Ada", reason="wrong dates")
+    assert (state.name, state.is_completed()) == ("RolledBack", True)
+    assert state.message == f"{world.name} version 1 is in Production again, version 2 is not"
+    entry = world.ledger.head()
+    assert (entry.version, entry.actor, entry.reason) == ("1", "Ada", "wrong dates")
+    world.next("n3")
+    flows_rollback.rollback.fn(world.name, by="Ada", reason="this one", version="2")
+    assert production_version(world.name) == "2"
+    with pytest.raises(PromotionRefused, match="never passed"):
+        flows_rollback.rollback.fn(world.name, by="Ada", reason="x", version=world.register("n4").version)

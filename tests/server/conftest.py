@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +24,13 @@ ROOT = Path(__file__).parents[2]
 class Servers:
     """A Prefect server and what the test starts beside it, all on the loopback, all ended by id."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Path) -> None:
         port = free_port()
+        shutil.copytree(home, folder / "home")  # the server's database and MLflow's are made
         self.folder, self.api = folder, f"http://127.0.0.1:{port}/api"
         self.environment = clean_environment() | {
             "PREFECT_API_URL": self.api,
-            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_HOME": str(folder / "home" / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "NIGHTSHIFT_HOME": str(folder / "home"),
@@ -92,8 +94,8 @@ class Servers:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    running = Servers(tmp_path)
+def servers(tmp_path: Path, tiny_home: Path) -> Iterator[Servers]:
+    running = Servers(tmp_path, tiny_home)
     try:
         yield running
     finally:

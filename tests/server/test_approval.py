@@ -84,8 +84,8 @@ def events(servers: Servers) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def servers(tmp_path: Path):
-    running = Servers(tmp_path)
+def servers(tmp_path: Path, tiny_home: Path):
+    running = Servers(tmp_path, tiny_home)
     running.environment["PYTHONPATH"] = str(ROOT)
     try:
         yield running

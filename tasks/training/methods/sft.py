@@ -8,12 +8,15 @@ trained stays float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from tasks.models.families import PRODUCTS
 from tasks.training import sharding
 from tasks.training.batches import IGNORED, collate, group_rows, join_rows
 from tasks.training.engine import Engine, Prepared, Run, Trained
+from tasks.training.inner_scale import scale_inside
 from tasks.training.job import StageJob
 from tasks.training.padding import additive, pad_rows, with_labels
 from tasks.training.parts import save_part, start_policy
@@ -45,6 +48,8 @@ class Sft:
 
 
 METHOD = Sft()
+# Attention that adds its mask to the scores, and in what numbers: made once a batch instead of once a layer.
+_ADDED = {"eager": "float32", PRODUCTS: "bfloat16"}
 
 
 def train_sft(run: Run) -> Trained:
@@ -57,6 +62,7 @@ def train_sft(run: Run) -> Trained:
 
     training, precision = run.engine.training, run.engine.precision
     share, own_code = training.share_prefix, training.backend == "unsloth"
+    attention = run.model.config._attn_implementation
 
     class AnswerLossTrainer(SFTTrainer):
         """SFTTrainer whose loss projects only the answer's positions onto the vocabulary.
@@ -95,8 +101,9 @@ def train_sft(run: Run) -> Trained:
         if share == 1:
             return pad_rows(sequences, pad)
         made = collate(sequences, pad)
-        eager = run.model.config._attn_implementation == "eager"
-        return made | {"attention_mask": additive(made["attention_mask"])} if eager else made
+        if attention not in _ADDED:
+            return made
+        return made | {"attention_mask": additive(made["attention_mask"], _ADDED[attention])}
 
     def check(model: Any) -> None:
         sharding.check_divided(model, training.shards)
@@ -121,5 +128,6 @@ def train_sft(run: Run) -> Trained:
         callbacks=[follow(run.folder, run.progress, check)],
     )
     # PEFT would cast every layer's input to the adapter's float32 and autocast back again: a fifth of a step on a CPU.
-    with disable_input_dtype_casting(run.model, active=precision.autocast is not None and not own_code):
+    cast = disable_input_dtype_casting(run.model, active=precision.autocast is not None and not own_code)
+    with cast, nullcontext() if own_code else scale_inside(run.model):
         return run_trainer(trainer, run)

@@ -2,7 +2,7 @@
 
 Everything is computed from recorded trials, so that a search which broke off goes on with what it had left. Hours are
 an estimate ahead: a trial of a later stage is taken to need time in proportion to its training rows. Limits: a trial
-that runs is never stopped for the budget; the time of one that broke off counts from its last start.
+that runs is never stopped for the budget; what one that broke off took counts once it is recorded.
 """
 
 from __future__ import annotations

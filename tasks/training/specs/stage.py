@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.data.example import Difficulty
 
 Optimizer = Literal["adamw", "adam", "nadam", "adamax", "adamw_8bit", "paged_adamw_8bit"]
+EIGHT_BIT = ("adamw_8bit", "paged_adamw_8bit")
 
 
 class Spec(BaseModel):

@@ -24,7 +24,7 @@ WRAPPED = {
     "flows.evaluate": {"answer": "evaluation", "judge": "evaluation", "find_candidates": "evaluation"},
     "infra.s3": {"S3Store.read": "store", "S3Store.write": "store", "S3Store.list": "store", "S3Store.create": "store"},
     "httpx": {"Client.send": "Prefect API"},
-    "prefect.server.api.server": {"SubprocessASGIServer.start": "Prefect server start"},
+    "flows.embedded": {"_Start.finish": "Prefect server start"},
     "requests": {"Session.request": "MLflow"},
     "mlflow.store.tracking.sqlalchemy_store": {"SqlAlchemyStore.*": "MLflow"},
     "mlflow.store.model_registry.sqlalchemy_store": {"SqlAlchemyStore.*": "MLflow"},

@@ -68,6 +68,43 @@ def test_gold_is_parsed_and_run(sql, parse_status, statement, runs):
     assert found["runs_ok"] == (None if runs is None else runs == "ok")
 
 
+LOOKALIKES = "CREATE TABLE downloads (id INT, attachments TEXT, detached INT, load TEXT)"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT attachments FROM downloads WHERE detached = 1",
+        "SELECT load FROM downloads WHERE attachments = 'PRAGMA; ATTACH'",
+    ],
+)
+def test_names_and_texts_that_look_like_commands_are_none(sql):
+    found = row(schema=LOOKALIKES, setup="", sql=sql)
+    assert (found["parse_status"], found["statement"], found["runs"]) == ("ok", "select", "ok")
+
+
+@pytest.mark.parametrize("command", ["PRAGMA table_info(pupils)", "ATTACH 'x' AS y", "DETACH y", "INSTALL httpfs",
+    "LOAD httpfs", "DESCRIBE pupils", "SUMMARIZE pupils", "SHOW TABLES", "VACUUM", "EXPLAIN SELECT 1"])  # fmt: skip
+def test_commands_are_no_gold(command):
+    assert row(sql=command)["parse_status"] == "not_sql"
+    assert feature_rows([replace(GOOD, sql=command)], execute=False)[0]["parse_status"] == "not_sql"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id::text FROM pupils",
+        "SELECT id FROM pupils WHERE name ILIKE 'a%'",
+        "SELECT id FROM pupils WHERE name SIMILAR TO 'a'",
+        "SELECT unnest([1, 2])",
+        "SELECT a FROM pupils, LATERAL (SELECT 1 AS a)",
+        "SELECT * FROM generate_series(1, 3)",
+    ],
+)
+def test_gold_of_another_dialect_does_not_run_as_sqlite(sql):
+    assert row(sql=sql)["runs_ok"] is False
+
+
 def test_changing_gold_leaves_the_database_to_others_unchanged():
     rows = feature_rows([replace(GOOD, sql="DELETE FROM pupils"), GOOD])
     assert [r["runs"] for r in rows] == ["ok", "ok"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -60,6 +61,18 @@ def test_weighted_rows_are_interleaved_and_repeats_have_names_of_their_own() -> 
     assert "source small would be seen 4.3 times" in mixed.warning(MixtureSpec(max_repeat=4))
 
 
+def test_repeats_may_ask_in_other_words() -> None:
+    small = [replace(row, question=f"What is the size of {row.id}?") for row in rows("small", 2)]
+    sources = {"small": SourceShare(weight=1), "large": SourceShare(weight=1)}
+    train = small + rows("large", 6)
+    same, other = (mix(train, MixtureSpec(reword_repeats=reword), sources).rows for reword in (False, True))
+    assert [(row.id, row.sql) for row in same] == [(row.id, row.sql) for row in other]
+    assert {row.question for row in same if row.source == "small"} == {row.question for row in small}
+    assert [row.question for row in sorted(other, key=lambda row: row.id) if row.id.startswith("small0")] == [
+        "What is the size of small0?", "Show me the size of small0.", "Give me the size of small0.",
+    ]  # fmt: skip
+
+
 def test_without_weights_every_row_is_there_once_and_in_order() -> None:
     train = rows("a", 5) + rows("b", 3)
     mixed = mix(train, MixtureSpec(), {})
@@ -90,6 +103,14 @@ def test_samples_keep_the_strata_and_contain_smaller_ones() -> None:
         ids = {row.id for row in sample}
         assert before <= ids
         before = ids
+
+
+def test_shares_before_and_after_a_sample_are_told() -> None:
+    train = rows("a", 300, "easy") + rows("b", 100, "hard")
+    kept = mix(train, MixtureSpec(max_rows=40), {})
+    assert kept.shares == {"difficulty": {"easy": (0.75, 0.75), "hard": (0.25, 0.25)}, "evidence": {"0-9": (1.0, 1.0)}}
+    moved = mix(train, MixtureSpec(stratify=("difficulty",)), {"b": SourceShare(max_samples=20)})
+    assert moved.shares == {"difficulty": {"easy": (0.75, 0.9375), "hard": (0.25, 0.0625)}}
 
 
 @pytest.mark.parametrize(("words", "bucket"), [(0, "0-9"), (9, "0-9"), (10, "10-24"), (24, "10-24"), (25, "25+")])
@@ -146,6 +167,7 @@ def test_a_dataset_is_the_same_on_any_machine_and_tells_every_row(tmp_path) -> N
     assert sorted(told) == sorted(row.id for row in data)
     assert manifest.mixture["b"].draws == pytest.approx(3 * manifest.mixture["a"].draws, abs=2)
     assert sum(manifest.evidence["train"].values()) == manifest.splits["train"]
+    assert manifest.drawn_shares["difficulty"] == {"easy": (1.0, 1.0)}
 
 
 def test_no_repeat_of_a_training_row_is_validated_or_tested_on() -> None:

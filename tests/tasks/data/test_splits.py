@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from infra.errors import UserError
 from tasks.data.dataset import Accounting, read_examples, read_manifest, write_dataset
 from tasks.data.example import Example
+from tasks.data.mixture import MixtureSpec, mix
 from tasks.data.splits import SplitSpec, assign_databases, assign_splits, split_key
 
 
@@ -84,6 +86,22 @@ def test_rows_of_a_database_are_divided_with_every_stratum_in_its_share() -> Non
             stratum = [i for i, e in enumerate(rows) if e.difficulty == difficulty and i % 3 == bucket]
             test = sum(splits[split_key(rows[i], BY_ROW)] == "test" for i in stratum)
             assert abs(test - 0.2 * 1200 * share / 3) <= 1
+
+
+def test_shares_of_rows_are_exact_and_every_smaller_sample_keeps_clear_of_what_is_held_out() -> None:
+    """Of 100,000 rows divided by a random state, a tenth drawn with the same state held 2,443 of the 2,500 held out."""
+    spec = SplitSpec(by="row", test_share=0.02, validation_share=0.025)
+    rows = [example(str(i), sql=f"SELECT a FROM t WHERE a = {i}") for i in range(20_000)]
+    splits = assign_splits(rows, spec, {})
+    held = {e.id for e in rows if splits[split_key(e, spec)] != "train"}
+    assert Counter(splits.values()) == {"train": 19_100, "validation": 500, "test": 400}
+    train = [e for e in rows if e.id not in held]
+    small = {e.id for e in mix(train, MixtureSpec(max_rows=2_000), {}).rows}
+    assert len(small) == 2_000
+    assert not small & held
+    # The same rows in another order, or a tenth of them alone with last night's splits, are held out no other way.
+    assert assign_splits(rows[::-1], spec, {}) == splits
+    assert assign_splits(rows[:2_000], spec, splits).items() <= splits.items()
 
 
 def test_rows_with_one_query_are_never_parted() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.evaluation.classes import ERROR_CLASSES, error_class
 from tasks.evaluation.health import HEALTH, has_non_ascii, is_loop, is_truncated, output_health
@@ -112,3 +114,25 @@ def test_no_gold_of_the_samples_is_unhealthy(real_data):
             assert not has_non_ascii(sql), sql
             checked += 1
     assert checked == 3800
+
+
+def _loops(words):
+    """By definition: some run of tokens, up to 24, that comes five times or more in a row, 16 tokens in all."""
+    for period in range(1, 25):
+        for start in range(len(words)):
+            length = max(16, 5 * period)
+            part = words[start : start + length]
+            if len(part) == length and all(part[at] == part[at % period] for at in range(length)):
+                return True
+    return False
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=12),
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6),
+    st.integers(0, 20),
+    st.lists(st.sampled_from("abcdefgh"), max_size=12),
+)
+def test_a_loop_is_found_wherever_it_stands_and_nothing_else_is_one(before, turn, rounds, after):
+    words = before + turn * rounds + after
+    assert is_loop(" ".join(words)) == _loops(words)

@@ -183,6 +183,7 @@ def test_the_page_asks_for_nothing_and_escapes_what_models_write():
     assert "<b>new</b>" not in html.replace("&lt;b&gt;new&lt;/b&gt;", "")
     assert "Question <3>?" in page.text
     assert ", p < 0.001 (McNemar" in page.text
+    assert "Judged by rules strict-bag 1." in page.text
 
 
 def test_three_on_one_page_and_a_sentence_each():

@@ -32,8 +32,10 @@ def test_rules_engines_and_other_evaluators_are_named() -> None:
     assert (found.rules, found.suite, found.engines) == ("strict-bag 1", 0, {"sqlite": 2})
     assert {name: one.value for name, one in found.compatibility.items()} == {
         "bird_ex": 1.0,
+        "bird_soft_f1": 1.0,
         "spider_ts": 1.0,
         "spider_ts_keep_distinct": 1.0,
+        "flat_exact_match": 0.5,
     }
     assert not set(found.compatibility) & set(found.metrics)
     assert found.metrics["execution_accuracy"].value == 1.0

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tasks.data.drawing import axis_ticks
-from tasks.evaluation.charts import Curve, interval_bar, loss_chart
+from tasks.evaluation.charts import Curve, interval_bar, loss_chart, spark
 from tasks.evaluation.metrics import METRICS, SLICED, share, summarise
 from tasks.evaluation.nights_chart import nights_chart
 from tasks.evaluation.report import NightPoint, ReportData, render_report
@@ -135,8 +135,27 @@ def test_a_promotion():
         "unknown column",
         "Won · 12",
         "Training loss by step",
+        "0.450 1.568",  # validation loss of tokens, and its perplexity
     ):
         assert part in text, part
+
+
+def test_rules_engines_and_other_ways_of_judging_are_named():
+    ran = {"sqlite": 37, "sqlite, transpiled": 3}
+    others = {"bird_ex": share(33, 40), "flat_exact_match": share(1, 40)}
+    card = CARDS["challenger"].model_copy(update={"rules": "strict-bag 1", "engines": ran, "compatibility": others})
+    examples = [card.examples[0].model_copy(update={"transpiled": True}), *card.examples[1:]]
+    text = page(PROMOTED | {"scorecards": CARDS | {"challenger": card.model_copy(update={"examples": examples})}})
+    assert "Rules: strict-bag 1; run by sqlite (37), sqlite, transpiled (3)." in text
+    assert "bird ex BIRD's execution accuracy: results as sets – – 82.5%" in text
+    assert "flat exact match" in text
+    assert text.count("rewritten from another dialect") == 1
+    assert "As others judge" not in page(PROMOTED)
+
+
+def test_one_scorecard_alone_says_what_it_could_see():
+    text = page({"outcome": "scored", "scorecards": {"predictions": CARDS["challenger"]}})
+    assert "answers 15% of so many examples differently, a true gain below 17.2 points would mostly go unseen" in text
 
 
 def test_what_the_budgets_of_tokens_cost_is_told():
@@ -264,6 +283,14 @@ def test_the_view_compares_with_the_champion_and_without_one_with_base():
     assert view(ReportData(outcome="promoted", scorecards=CARDS))["reference_role"] == "champion"
     pair = {role: CARDS[role] for role in ("base", "challenger")}
     assert view(ReportData(outcome="promoted", scorecards=pair))["reference_role"] == "base"
+
+
+def test_a_curve_in_a_line_of_text():
+    assert spark([3.0, 2.0, 1.0]) == "█▅▁"
+    assert spark([1.0] * 3) == "▁▁▁"
+    assert spark([2.0, float("nan"), 1.0]) == "█▁"
+    assert (spark([]), spark([float("inf")])) == ("", "")
+    assert len(spark(range(100), width=20)) == 20
 
 
 def test_charts():

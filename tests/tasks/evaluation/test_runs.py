@@ -17,7 +17,7 @@ from tasks.evaluation.runs_tables import in_order, progression_table
 from tasks.evaluation.runs_view import render_runs, runs_view
 from tasks.evaluation.scorecard import Interval
 from tasks.evaluation.statistics import wilson_interval
-from tasks.evaluation.telling_apart import tell_apart
+from tasks.evaluation.telling_apart import pair_repeated, tell_apart
 from tests.pages import Page
 
 N = 120
@@ -162,6 +162,25 @@ def test_a_finding_says_how_far_how_sure_what_it_cost_and_what_confounds_it():
     assert found.confounds == ["30,000 trained tokens against 10,000"]
     assert broken.verdict == "not measured"
     assert "broken" in broken.answer
+
+
+def test_repeated_runs_are_one_question_in_which_each_example_counts_once():
+    ahead, behind = [f"a{seed}" for seed in (1, 2, 3)], [f"b{seed}" for seed in (1, 2, 3)]
+    runs = [run(name, right) for names, right in ((ahead, 70), (behind, 60)) for name in names]
+    asked = Question(ask="Does it help?", one=tuple(ahead), other=tuple(behind))
+    scores = {one.name: answers(round(one.execution_accuracy.value * one.execution_accuracy.n)) for one in runs}
+    (found,) = compare_runs("t", runs, scores, questions=[asked]).findings
+    assert found.verdict == "better"
+    assert "8.3 points on average" in found.answer
+    assert found.answer.count("against") == 3
+    alike = pair_repeated([("b1", "a1")] * 3, scores)
+    once = pair_repeated([("b1", "a1")], scores)
+    assert (alike.low, alike.high, alike.p) == (once.low, once.high, once.p)  # three times the same is not more
+    (missing,) = compare_runs("t", runs[1:], scores, questions=[asked]).findings
+    assert missing.verdict == "not measured"
+    assert "a1" in missing.answer
+    with pytest.raises(ValueError, match="as many runs"):
+        Question(ask="?", one=("a1", "a2"), other="b1")
 
 
 def test_the_final_table_has_every_run_best_first_and_failed_ones_with_their_reason():

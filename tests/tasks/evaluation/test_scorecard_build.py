@@ -123,7 +123,7 @@ def test_text_metrics_judge_the_extracted_query(card):
 
 def test_what_could_not_be_measured_is_left_out_and_what_does_not_run_is_nothing(card, monkeypatch):
     assert card.values("soft_f1")["rows"] == pytest.approx(0.8)  # two of three cells, none too many
-    monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", lambda tasks, limits: [LOST for _ in tasks])
+    monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", lambda tasks, *_: [LOST for _ in tasks])
     examples = [example(id, NAMES) for id in ("ran", "broken", "right")]
     answers = ("SELECT name FROM staff WHERE id > 1", "SELECT wage FROM staff", NAMES)
     predictions = [Prediction(one.id, sql) for one, sql in zip(examples, answers, strict=True)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import numpy as np
 import pytest
 
-from tasks.evaluation.metrics import METRICS, SLICED, summarise
+from tasks.evaluation.metrics import METRICS, SLICED, summarise, summarise_all
 from tasks.evaluation.statistics import (
+    SEED,
     bootstrap_interval,
+    bootstrap_intervals,
     clustered_interval,
     holm,
     mcnemar_midp,
@@ -59,6 +62,16 @@ def test_bootstrap_interval_agrees_with_the_normal_one_and_is_seeded():
 def test_bootstrap_blocks_do_not_change_how_many_samples_are_drawn():
     low, high = bootstrap_interval([0.0, 1.0] * 1500, resamples=2000)  # needs several blocks
     assert 0.47 < low < 0.5 < high < 0.53
+
+
+def test_columns_that_share_their_samples_have_the_intervals_of_each_alone():
+    rng = random.Random(3)
+    columns = [[rng.random() for _ in range(1500)] for _ in range(3)]
+    assert bootstrap_intervals(columns) == [bootstrap_interval(column) for column in columns]
+    # By one draw of all samples, as the percentile bootstrap is defined.
+    drawn = np.random.default_rng(SEED).integers(0, 1500, size=(2_000, 1500))
+    low, high = np.quantile(np.array(columns[1])[drawn].mean(axis=1), [0.025, 0.975])
+    assert bootstrap_intervals(columns)[1] == pytest.approx((low, high), abs=1e-12)
 
 
 def test_a_planted_gain_is_seen_and_no_gain_is_not():
@@ -139,6 +152,10 @@ def test_summaries_use_the_interval_their_metric_asks_for():
     scores = summarise("rougeL", [0.2, 0.4, 0.9])
     assert (scores.low, scores.high) == bootstrap_interval([0.2, 0.4, 0.9])
     assert summarise("runs", []).n == 0
+    columns = {"runs": [1.0, 0.0], "bleu": [0.2, 0.7], "rougeL": [0.1, 0.3], "ves": [1.0, 0.5, 0.0], "soft_f1": []}
+    together = summarise_all(columns)
+    assert together == {metric: summarise(metric, values) for metric, values in columns.items()}
+    assert together["ves"].low < together["ves"].value < together["ves"].high
 
 
 def test_holm_gives_the_worked_figures():

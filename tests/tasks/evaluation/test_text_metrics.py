@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from sacrebleu.metrics import BLEU
 
 from tasks.evaluation.ast_match import ast_match
 from tasks.evaluation.hallucination import hallucinates
-from tasks.evaluation.text_metrics import exact_match, rouge_l, rouge_n, sentence_bleu, sql_tokens
+from tasks.evaluation.text_metrics import exact_match, flat_match, rouge_l, rouge_n, sentence_bleu, sql_tokens
 
 GREATER, LESS = "SELECT a FROM t WHERE x > 5;", "SELECT a FROM t WHERE x < 5;"
 
@@ -31,6 +32,17 @@ def test_rouge_counts_by_hand():
     assert rouge_n(gold, answer, 1) == pytest.approx(5 / 6)  # "the" counts twice, not three times
     assert rouge_n(gold, answer, 2) == pytest.approx(1 / 5)
     assert rouge_l(gold, answer) == pytest.approx(4 / 6)  # the cat on mat
+
+
+@given(
+    st.lists(st.sampled_from("abc"), max_size=12),
+    st.lists(st.sampled_from("abcdef"), max_size=12),
+    st.sampled_from((1, 2, 3)),
+)
+def test_rouge_counts_a_shared_run_as_often_as_it_comes_in_both(gold, answer, n):
+    runs = [Counter(tuple(words[at : at + n]) for at in range(len(words) - n + 1)) for words in (gold, answer)]
+    shared, total = (runs[0] & runs[1]).total(), runs[0].total() + runs[1].total()
+    assert rouge_n(" ".join(gold), " ".join(answer), n) == pytest.approx(2 * shared / total if shared else 0.0)
 
 
 def test_rouge_of_nothing_is_nothing():
@@ -60,6 +72,13 @@ def test_bleu():
     assert 0 < sentence_bleu(GREATER, LESS) < 1
 
 
+def test_the_flat_match_of_published_figures_does_not_see_literals():
+    gold = "SELECT a FROM t WHERE b = 'New York'"
+    assert flat_match(gold, " select A from T\nwhere b='newyork'") is True
+    assert exact_match(gold, "select a from t where b = 'newyork'") is False
+    assert flat_match(gold, "SELECT a FROM t WHERE b = 'York'") is False
+
+
 def test_exact_match_forgives_spelling_but_no_literal():
     assert exact_match("SELECT a FROM t WHERE n = 'Bob';", "select A\nfrom T where n='Bob' -- done")
     assert not exact_match("SELECT a FROM t WHERE n = 'Bob'", "SELECT a FROM t WHERE n = 'bob'")
@@ -81,6 +100,7 @@ def test_exact_match_forgives_spelling_but_no_literal():
         ("SELECT a FROM t WHERE i IN (SELECT u.i FROM u WHERE u.x = 1)",
          "SELECT a FROM t WHERE i IN (SELECT i FROM u k WHERE 1 = k.x)"),
         ("SELECT e1.a FROM e e1 JOIN e e2 ON e1.m = e2.id", "SELECT p.a FROM e p JOIN e q ON q.id = p.m"),
+        ("SELECT a FROM t -- all of them", "SELECT /* only */ a\nFROM t"),
     ],
 )  # fmt: skip
 def test_the_same_tree(gold, answer):

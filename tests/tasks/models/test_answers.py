@@ -33,13 +33,13 @@ def test_answers_outlive_their_process_and_a_torn_line_does_not(tmp_path: Path) 
     output = tmp_path / "p.jsonl"
     with KeptAnswers(output) as kept:
         kept.add([Answer("b", "SELECT '\ud800'", 3, 0.5, tries=2)])
-        kept.add([Answer("a", "SELECT 1", 2, 0.25)])
+        kept.add([Answer("a", "SELECT 1", 2, 0.25, samples=("SELECT 1", "SELECT 2"))])
     with partial_of(output).open("ab") as handle:
         handle.write(b'{"id": "c", "prediction": "SEL')
     with KeptAnswers(output) as kept:
         assert kept.found == {
             "b": Answer("b", "SELECT '\ud800'", 3, 0.5, tries=2),
-            "a": Answer("a", "SELECT 1", 2, 0.25),
+            "a": Answer("a", "SELECT 1", 2, 0.25, samples=("SELECT 1", "SELECT 2")),
         }
         assert not output.exists()
         kept.add([Answer("c", "")])

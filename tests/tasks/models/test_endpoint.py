@@ -198,3 +198,11 @@ def test_shots_that_never_fit_are_an_error_and_not_left_out_in_silence(server: C
     with pytest.raises(UserError, match=r"raise prompt\.max_tokens"):
         ask(server, tmp_path, shots=1, demonstrations=str(tmp_path / "shown.jsonl"))
     assert server.requests == []
+
+
+def test_samples_are_drawn_each_with_a_seed_and_count_in_no_cost(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda request: f"SELECT {request['seed']}" if request["temperature"] else "SELECT 'greedy'"
+    rows = ask(server, tmp_path, rows=2, samples=3, temperature=0.5)
+    assert [(r["prediction"], r["tokens"]) for r in rows] == [("SELECT 'greedy'", 3)] * 2
+    assert [r["samples"] for r in rows] == [["SELECT 0", "SELECT 1", "SELECT 2"]] * 2
+    assert sorted(r["temperature"] for r in server.requests) == [0] * 2 + [0.5] * 6

@@ -11,6 +11,7 @@ import torch
 
 from infra.errors import NightshiftError
 from tasks.data.prompts import PromptSpec
+from tasks.models.chance import drawing
 from tasks.models.decoding import SchemaConstraint, continuation
 from tasks.models.generation import generate, is_stuck, statement_is_complete
 from tasks.models.loading import load_adapter, load_base, load_tokenizer
@@ -90,6 +91,28 @@ def test_constrained_answers_stay_within_the_schema_even_of_a_random_model(model
     held = generate(model, tokenizer, PROMPTS, 16, batch_size=3, rules=rules)
     assert not any(rule.allows(answer.text) for rule, answer in zip(rules, free, strict=True))
     assert [answer.text for rule, answer in zip(rules, held, strict=True) if not rule.allows(answer.text)] == []
+
+
+def test_drawn_answers_differ_are_the_same_for_a_seed_and_stay_within_the_schema(model, tiny_model: Path) -> None:
+    tokenizer, state = load_tokenizer(tiny_model), torch.get_rng_state()
+
+    def draw(seed: int, **more) -> list[str]:
+        prompts = [PROMPTS[2]] * 4
+        return [a.text for a in generate(model, tokenizer, prompts, 12, 3, temperature=1.0, seed=seed, **more)]
+
+    free = draw(1)
+    assert len({*free, generate(model, tokenizer, PROMPTS[2:3], 12)[0].text}) == 5
+    assert draw(1) == free != draw(2)
+    rules = [Continuation(SCHEMA, PROMPTS[2]) for _ in range(4)]
+    assert all(rule.allows(text) for rule, text in zip(rules, draw(1, rules=rules), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_tokens_are_drawn_from_the_softmax_at_the_temperature() -> None:
+    scores, n = torch.tensor([[2.0, 1.0, 0.0]]), 4000
+    choose = drawing(lambda rows, answers, scores: scores.argmax(dim=-1).tolist(), temperature=2.0, seed=7)
+    counts = torch.bincount(torch.tensor([choose([0], [[]], scores)[0] for _ in range(n)]), minlength=3)
+    assert torch.allclose(counts / n, (scores[0] / 2.0).softmax(-1), atol=4 * (0.25 / n) ** 0.5)
 
 
 def test_rows_without_a_rule_are_answered_as_without_constraint(model, tiny_model: Path) -> None:

@@ -45,8 +45,18 @@ def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_hub_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be had from the hub"):
-        resolve.resolve_model("hf:nobody/no-such-model", tmp_path)
+    for look in (resolve.resolve_model, resolve.check_model):
+        with pytest.raises(UserError, match="cannot be had from the hub"):
+            look("hf:nobody/no-such-model", tmp_path)
+
+
+def test_a_look_at_a_hub_model_fetches_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **more: asked.update(more) or str(tmp_path))
+    resolve.check_model("hf:some/model@abc", tmp_path)
+    assert asked == {"revision": "abc", "allow_patterns": ["config.json"]}
 
 
 def test_a_wheel_with_another_checksum_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

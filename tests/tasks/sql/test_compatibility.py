@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.sql.compatibility import MODES, spider_equal, without_distinct
+from tasks.sql.compatibility import bird_soft_f1, spider_equal, without_distinct
 from tasks.sql.judge import Job, JudgeSession, judge_many
 from tasks.sql.judgement import Settings
 
@@ -16,7 +16,8 @@ def verdicts(gold: str, prediction: str) -> tuple[bool | None, bool, bool, bool]
     session = JudgeSession(settings=Settings(compatibility=True))
     found = session.judge(Job("1", gold, prediction, SCHEMA, SETUP))
     session.close()
-    return found.execution_match, *(found.compatible[mode] for mode in MODES)
+    modes = ("bird_ex", "spider_ts", "spider_ts_keep_distinct")
+    return found.execution_match, *(found.compatible[mode] for mode in modes)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,32 @@ def verdicts(gold: str, prediction: str) -> tuple[bool | None, bool, bool, bool]
 )
 def test_verdicts_side_by_side(gold: str, prediction: str, expected: tuple[bool, ...]) -> None:
     assert verdicts(gold, prediction) == expected
+
+
+@pytest.mark.parametrize(
+    ("gold", "rows", "expected"),
+    [
+        ([(1, 2)], [(1, 1)], 0.8),
+        ([(1,), (2,), (3,)], [(2,), (3,), (1,)], 0.0),  # the right rows, in another order
+        ([(1,), (2,)], [(1,), (1,), (2,)], 1.0),  # duplicates go first
+        ([(1, "a"), (2, "b")], [("a", 1), ("b", 2)], 1.0),
+        ([(1,), (2,)], [(1,)], 2 / 3),
+        ([(1,)], [(1,), (2,)], 2 / 3),
+        ([], [], 1.0),
+        ([], [(1,)], 0.0),
+        ([(1,)], [], 0.0),
+    ],
+)
+def test_birds_soft_f1(gold: list, rows: list, expected: float) -> None:
+    assert bird_soft_f1(gold, rows) == pytest.approx(expected)
+
+
+def test_soft_f1_of_what_does_not_run_is_nothing() -> None:
+    session = JudgeSession(settings=Settings(compatibility=True))
+    for prediction, expected in (("SELECT nowhere FROM t", 0.0), ("SELECT b FROM t", 1.0), ("SELECT c FROM t", 0.0)):
+        found = session.judge(Job("1", "SELECT b FROM t", prediction, SCHEMA, SETUP))
+        assert found.compatible["bird_soft_f1"] == expected
+    session.close()
 
 
 def test_they_are_asked_for_and_never_mixed() -> None:

@@ -88,6 +88,15 @@ def test_never_raises_and_is_stable(text: str, wrapper: str) -> None:
         assert extract_sql(once) == once == text
 
 
+PIECES = ["a", "*", ",", "(", ")", "'x;'", '"y"', "--", "/*", "*/", "\n", "\n\n", "FROM", "xselect", "é"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_a_text_that_holds_no_end_is_read_as_one_that_does(parts: list[str]) -> None:
+    text = " ".join(["SELECT a", *parts])
+    assert extract_sql(text) == extract_sql(text + "\n;"), "the semicolon makes the extraction read every token"
+
+
 @pytest.mark.parametrize("text", ["so WITH " + "/**/" * 60 + "!", "so WITH " + "-- a\n" * 60 + "!", "WITH/*" * 20_000])
 def test_text_made_for_backtracking_is_read_in_time(text: str) -> None:
     assert extract_sql(text) == text.strip()  # or the suite never ends

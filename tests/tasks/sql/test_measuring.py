@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import time
 
 import pytest
 from hypothesis import given
@@ -115,6 +117,45 @@ def test_a_process_that_dies_costs_one_measurement(monkeypatch):
     found = measure([Task(f"SELECT a FROM t LIMIT {n}", "SELECT a FROM t", SCHEMA, SETUP) for n in (1, 2, 3)])
     assert [one.soft_f1 for one in found] == [pytest.approx(0.5), None, 1.0]
     assert len(asked) == 5
+
+
+@pytest.mark.parametrize(("cores", "called"), [(1, 0), (2, 40)])
+def test_other_work_is_done_while_the_process_measures_on_another_core(monkeypatch, cores, called):
+    monkeypatch.setattr("tasks.sql.measuring._cores", lambda: cores)
+    tasks = [Task(f"SELECT a FROM t LIMIT {n % 3 + 1}", "SELECT a FROM t", SCHEMA, SETUP) for n in range(120)]
+    left = list(range(40))
+
+    def meanwhile():
+        left.pop()
+        return bool(left)
+
+    found = measure(tasks, meanwhile=lambda: bool(left) and meanwhile())
+    assert len(left) == 40 - called, "all of it is done before the process has even come up"
+    assert found == measure(tasks)
+    assert found[1].soft_f1 == pytest.approx(0.8)
+
+
+def test_a_process_that_hangs_is_noticed_though_other_work_is_left(monkeypatch):
+    import tasks.sql.measuring as measuring
+
+    monkeypatch.setattr(measuring, "_cores", lambda: 2)
+    monkeypatch.setattr(measuring, "_PATIENCE", 0.3)
+    heard = measuring._Process._line
+    stopped = []
+
+    def line(self, patience):
+        if self.started and not stopped:
+            self._process.send_signal(signal.SIGSTOP)
+            stopped.append(self)
+        return heard(self, patience)
+
+    monkeypatch.setattr(measuring._Process, "started", False, raising=False)
+    monkeypatch.setattr(measuring._Process, "_line", line)
+    until = time.monotonic() + 1.0
+    tasks = [Task(f"SELECT a FROM t LIMIT {n}", "SELECT a FROM t", SCHEMA, SETUP) for n in (1, 2, 3)]
+    found = measure(tasks, Limits(seconds=0.1), lambda: time.monotonic() < until)
+    assert len(stopped) == 1
+    assert sum(one == LOST for one in found) == 1
 
 
 def test_nothing_to_measure_starts_nothing(monkeypatch):

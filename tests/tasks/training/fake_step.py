@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tasks.models.attention import register_products
 from tasks.training.footprint import Step
 
 
@@ -31,6 +32,7 @@ class WholeTracker(MemTracker):
 
 def fake_peak(config: dict[str, Any], step: Step) -> int:
     """The most bytes that a step holds at once, the optimiser's state of earlier steps included."""
+    register_products()
     model = _model(config, step)
     with FakeTensorMode():
         _fill(model)
@@ -53,7 +55,9 @@ def _model(config: dict[str, Any], step: Step) -> Any:
     dtype = torch.float32 if step.tune == "full" else getattr(torch, step.precision.weights)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(content.pop("model_type"), **content), dtype=dtype
+            AutoConfig.for_model(content.pop("model_type"), **content),
+            dtype=dtype,
+            attn_implementation=step.precision.attention,
         )
         if step.tune == "lora":
             layers = list(range(step.first_layer, step.shape.layers)) if step.first_layer else None

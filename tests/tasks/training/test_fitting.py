@@ -11,11 +11,13 @@ import torch
 
 from infra.errors import UserError
 from tasks.training import fitting
+from tasks.training.footprint import Memory
 from tasks.training.job import StageResult, read_result
-from tasks.training.memory import estimate_memory, is_out_of_memory
+from tasks.training.memory import is_out_of_memory
 from tasks.training.methods.sft import Sft
 from tasks.training.session import run_session
 from tasks.training.spec import TrainingSpec
+from tasks.training.stage_memory import loaded_memory
 from tests.tasks.training.test_stages import difference, plan
 
 STAGES = [{"name": "s", "data": {"max_samples": 16}, "global_batch": 8}]
@@ -49,13 +51,13 @@ def test_short_memory_means_smaller_batches_and_the_same_losses(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, before = trained(tiny_model, tmp_path / "whole")
-    estimates: list[int] = []
+    estimates: list[Memory] = []
 
-    def noted(*given: Any) -> int:
-        estimates.append(estimate_memory(*given))
+    def noted(*given: Any) -> Memory:
+        estimates.append(loaded_memory(*given))
         return estimates[-1]
 
-    monkeypatch.setattr(fitting, "estimate_memory", noted)
+    monkeypatch.setattr(fitting, "loaded_memory", noted)
     monkeypatch.setattr(fitting, "device_memory", lambda _: int(whole.memory_estimate_mb * 2**20 * 0.6))
     fitted, after = trained(tiny_model, tmp_path / "fitted")
     assert (whole.metrics["batch"], fitted.metrics["batch"]) == (8, 4)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from infra.errors import UserError
+from tasks.models.families import PRODUCTS
 from tasks.models.precision import Precision
 from tasks.models.shape import shape_of
 from tasks.training.footprint import Step, step_memory
@@ -53,6 +54,9 @@ def check(content: dict, step: Step, tolerance: float) -> None:
         {"rank": 256, "targets": ("q_proj", "v_proj")},
         {"checkpointing": True, "sequences": 8},
         {"precision": Precision("float32", None)},
+        {"precision": Precision("bfloat16", "bfloat16", "eager")},
+        {"precision": Precision("float32", None, "eager")},
+        {"precision": Precision("bfloat16", "bfloat16", PRODUCTS), "sequences": 8},
         {"tune": "full"},
     ],
     ids=lambda more: ", ".join(more),
@@ -83,6 +87,26 @@ def test_four_bits_shrink_the_linear_layers_alone() -> None:
     assert plain.weights == 2 * step.shape.parameters
     assert 3.4e9 < small.weights < 4.3e9
     assert small.activations == plain.activations
+
+
+def test_an_optimiser_in_8_bits_keeps_two_bytes_a_weight() -> None:
+    _, step = VARIANTS["Qwen3-0.6B full"]
+    small = step_memory(replace(step, optimizer="adamw_8bit"))
+    assert small.optimiser == 2 * step.shape.parameters == step_memory(step).optimiser / 4
+
+
+def test_several_processes_hold_buckets_of_gradients_or_their_share_of_all() -> None:
+    _, step = VARIANTS["Qwen3-0.6B full"]
+    alone, together = step_memory(step), step_memory(replace(step, processes=4))
+    divided = step_memory(replace(step, processes=4, shards=4))
+    assert together.gradients - alone.gradients == 4 * step.trained
+    assert divided.optimiser == alone.optimiser // 4
+    shape = step.shape
+    whole = shape.vocabulary * shape.hidden + 2 * shape.linear_parameters // shape.layers  # tied embeddings, two layers
+    assert divided.weights == alone.weights // 4 + 2 * whole
+    # While it is loaded the model is whole, however many share it.
+    many = step_memory(replace(step, processes=512, shards=512, sequences=1, length=8, answers=1))
+    assert many.total >= 4 * step.trained
 
 
 def test_a_family_without_rules_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 from infra.errors import NightshiftError, UserError
 from tasks.data.example import Example
 from tasks.data.prompts import PromptSpec
+from tasks.models import loading
 from tasks.models.export import export_merged
 from tasks.models.generation import generate
 from tasks.models.loading import is_whole_model, load_adapter, load_base, load_tokenizer, without_adapter
-from tasks.models.precision import Precision, probe_device
+from tasks.models.precision import Device, Precision, probe_device
 from tasks.models.resolve import resolve_model
+from tasks.training import needs
 from tasks.training.curriculum import plan_curriculum, start_folder
 from tasks.training.job import ADAPTER, StageResult, TrainingJob, read_result
+from tasks.training.needs import unmet_needs
 from tasks.training.parts import add_adapter, check_start
 from tasks.training.session import run_session
 from tasks.training.spec import TrainingSpec
@@ -197,14 +201,68 @@ def test_methods_and_models_of_different_kinds_do_not_meet(models: Any, tmp_path
         train(models("llama"), tmp_path / "c", [{}, {"method": "seq2seq"}])
 
 
-@pytest.mark.skipif(probe_device().kind == "cuda", reason="this machine has what they need")
-def test_what_needs_a_gpu_is_refused_in_one_line(models: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="quantize=nf4 needs CUDA, which this machine lacks"):
+def test_what_this_machine_lacks_is_refused_in_one_line(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unmet(quantize: str | None, **stage: Any) -> str:
+        stages = [{"name": "a"} | stage]
+        return unmet_needs(TrainingSpec.model_validate({"quantize": quantize, "stages": stages}))
+
+    monkeypatch.setattr(needs, "probe_device", lambda: Device("cpu"))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"quantize=nf4 needs bitsandbytes \(pip install .*leave quantize out"):
         train(models("llama"), tmp_path, [{}], quantize="nf4")
-    with pytest.raises(UserError, match="optimizer adamw_8bit of stage s0 needs CUDA, which this machine lacks; use"):
-        train(models("llama"), tmp_path, [{"optimizer": "adamw_8bit"}])
+    assert (
+        unmet("nf4")
+        == "weights in 4 bits need bitsandbytes (pip install nightshift-sql[gpu]), which this machine lacks"
+    )
+    monkeypatch.setattr(loading, "find_spec", lambda _: object())
+    assert unmet("nf4") == unmet(None) == ""
+    assert unmet(None, optimizer="adamw_8bit") == "optimisers in 8 bits need CUDA, which this machine lacks"
+    monkeypatch.setattr(needs, "probe_device", lambda: Device("cuda"))
+    assert unmet("nf4", optimizer="paged_adamw_8bit") == ""
+    monkeypatch.setattr(needs, "probe_device", lambda: Device("mps"))
+    assert unmet("nf4") == "weights in 4 bits need CUDA, which this machine lacks"
     with pytest.raises(ValueError, match="cannot be trained themselves"):
         TrainingSpec.model_validate({"quantize": "nf4", "tune": "full", "stages": [{"name": "a"}]})
+
+
+@pytest.mark.skipif(probe_device().kind == "cuda", reason="this machine has what it needs")
+def test_an_optimiser_in_eight_bits_is_refused_without_a_gpu(models: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="optimizer adamw_8bit of stage s0 needs CUDA, which this machine lacks; use"):
+        train(models("llama"), tmp_path, [{"optimizer": "adamw_8bit"}])
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_an_adapter_over_four_bits_learns_what_one_over_the_same_weights_learns(models: Any, tmp_path: Path) -> None:
+    """bitsandbytes warns that its CPU kernel has no gradient registered; it is that of dense weights all the same."""
+    import bitsandbytes as bnb
+    import torch
+
+    ids = torch.randint(5, 200, (2, 24), generator=torch.Generator().manual_seed(0))
+
+    def learnt(model: Any) -> tuple[float, torch.Tensor]:
+        torch.manual_seed(0)
+        model = add_adapter(model, LoraSpec(r=2))
+        loss = model(input_ids=ids.to(model.device), labels=ids.to(model.device)).loss
+        loss.backward()
+        grads = [p.grad.flatten() for name, p in model.named_parameters() if "lora_B" in name]
+        return loss.item(), torch.cat(grads).float().cpu()
+
+    small, dense = load_base(models("llama"), FLOAT, four_bit="nf4"), load_base(models("llama"), FLOAT)
+    layers = {name: layer for name, layer in small.named_modules() if isinstance(layer, bnb.nn.Linear4bit)}
+    assert layers
+    with torch.no_grad():
+        for name, layer in layers.items():
+            weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            dense.get_submodule(name).weight.copy_(weight)
+    (loss, grads), (wanted, others) = learnt(small), learnt(dense)
+    assert loss == pytest.approx(wanted, rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(grads, others, dim=0) > 0.999
+    job = train(models("llama"), tmp_path, [{"learning_rate": 0.02, "max_steps": 6}], quantize="nf4")
+    curve = result(job, tmp_path).curve
+    assert curve[-1][1] < curve[0][1]
+    assert len(answers(load_adapter(load_base(models("llama"), FLOAT), adapter(job, tmp_path)), models("llama"))) == 2
 
 
 def test_gemma_shares_prefixes_under_eager_attention(models: Any, tmp_path: Path) -> None:
