@@ -23,8 +23,8 @@ def arguments(training: TrainingSpec) -> dict[str, Any]:
 def prepare(config: Any, precision: Precision) -> None:
     """Let the divided model compute as autocast would: products in 16 bits, gradients added up in float32.
 
-    accelerate adds them up in 16 bits where it is not told otherwise. `config` are the trainer's arguments; call it
-    between their making and the trainer's.
+    accelerate adds them up in 16 bits where it is not told otherwise, and rounds what the model returns, the loss, to
+    16 bits. `config` are the trainer's arguments; call it between their making and the trainer's.
     """
     if not config.fsdp_plugin_args:
         return
@@ -39,7 +39,7 @@ def prepare(config: Any, precision: Precision) -> None:
         state.distributed_type = DistributedType.MULTI_GPU
     if precision.autocast:
         half = getattr(torch, precision.autocast)
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=half)
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
         config.fsdp_plugin_args["mixed_precision_policy"] = policy
 
 
@@ -54,6 +54,18 @@ def check_divided(model: Any, shards: int) -> None:
     """Raise NightshiftError when a model that was to be divided is not: accelerate only passes over what it lacks."""
     if shards > 1 and not is_divided(model):
         raise NightshiftError(f"training.sharding: the model was not divided into {shards} parts; set sharding: none")
+
+
+def give_up_gathered(model: Any) -> None:
+    """Let each process hold its own part alone again, in float32, and read no copy in 16 bits of what is trained.
+
+    A forward pass without a backward pass, as in an evaluation, leaves the embeddings and the head whole.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def own_part(tensor: Any) -> Any:
@@ -80,4 +92,7 @@ def whole_state(model: Any, trained_only: bool) -> dict[str, Any] | None:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
-    return get_model_state_dict(model, options=options)
+    state = get_model_state_dict(model, options=options)
+    for name in model.all_tied_weights_keys:
+        state.pop(name, None)  # gathered apart from the other it would be written, too
+    return state

@@ -161,6 +161,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     run.model.eval()
     curve = [(entry["step"], float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
     eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation and evaluate else None
+    sharding.give_up_gathered(run.model)
     resumed = step_of(checkpoint) if checkpoint else 0
     rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
     metrics = {"rows_per_second": round(rows / seconds, 3)}
