@@ -14,7 +14,7 @@ from typing import Any
 from infra.errors import NightshiftError, UserError, first_line
 from tasks.models.precision import Device, Precision
 
-# Without its dependencies: this release, the newest, wants transformers, TRL and datasets older than Nightshift pins.
+# Without its dependencies: this release wants transformers, TRL and datasets older than Nightshift pins.
 INSTALL = "pip install --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9"
 
 
@@ -28,7 +28,7 @@ def import_unsloth(device: Device) -> Any:
     if find_spec("unsloth") is None:
         raise UserError(
             f"training.backend=unsloth needs the package unsloth, which is not installed: {INSTALL} "
-            "(docs/training.md says what else), or leave backend out"
+            "(docs/training.md says what was tried), or leave backend out"
         )
     try:
         import unsloth
