@@ -36,11 +36,12 @@ def test_what_is_not_imported_when_the_server_answers_waits_until_it_is_needed(
     started: Callable[[Callable[[], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "NEEDED", ("this",))
-    started(lambda: None)
-    told = []
+    began, told = threading.Event(), []
+    started(lambda: began.wait(30) and None)
 
     def import_slowly(name: str) -> None:
         told.append(name)
+        began.set()
         for thread in threading.enumerate():
             if thread.name == "prefect-server":
                 thread.join(30)
