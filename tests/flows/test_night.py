@@ -205,18 +205,18 @@ def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: 
     assert (entry["version"], entry["approver"], entry["previous_version"]) == (version, "Ada", "1")
 
 
-def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_broken_data_end_the_night_before_training(project: Path) -> None:
+    place = Nights(project)
     rows = [
         {"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"}
         for i in range(9)
     ]
-    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (project / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     code, outcome, err = place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")
     assert code == 5, err
     assert outcome["outcome"] == "data_rejected"
     assert "9 of 9 rows quarantined" in outcome["reason"]
-    assert (tmp_path / outcome["report"]).is_file()
+    assert (project / outcome["report"]).is_file()
     assert place.stage_markers() == {}
     assert place.run("releases", "--json")[1] == []
     assert place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")[0] == 5
