@@ -18,7 +18,7 @@ from flows.searching import open_sweep, prepared
 from flows.trial import run_trial
 from infra.settings import Settings
 from tasks.training.trials import Trial
-from tests.commands import Place
+from tests.commands import HANGS, Place
 from tests.flows.trials import FAST
 
 SEARCH = (
@@ -106,7 +106,7 @@ def test_two_processes_of_two_workers_share_a_search_and_run_no_trial_twice(
 ) -> None:
     place = Place(tmp_path)  # empty: both make the databases, too
     both = [place.start(*SWEEP, "--workers", "2") for _ in range(2)]
-    ended = [(process.communicate(timeout=900), process.returncode) for process in both]
+    ended = [(process.communicate(timeout=HANGS), process.returncode) for process in both]
     assert [code for _, code in ended] == [0, 0], [err for (_, err), _ in ended]
     first, second = (json.loads(out) for (out, _), _ in ended)
     assert first["winner"] == second["winner"]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.night
 
 RETRAIN = ["retrain", "tiny", "--json", "--set", "training.upload_every=1"]
 # Enough steps for the kill to land in the second stage.
-RETRAIN += ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
+RETRAIN += ["--set", "training.stages.1.epochs=20", "--set", "training.save_steps=2"]
 
 
 @pytest.fixture(params=["local", "s3"])
