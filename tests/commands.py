@@ -24,7 +24,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def nightshift(folder: Path, *arguments: str, timeout: float = HANGS) -> tuple[int, Any]:
-    """Exit code and JSON of a command."""
+    """Exit code and JSON of a command (None if it printed none)."""
     done = subprocess.run(
         [*NIGHTSHIFT, *arguments, "--json"],
         cwd=folder,
@@ -34,7 +34,7 @@ def nightshift(folder: Path, *arguments: str, timeout: float = HANGS) -> tuple[i
         timeout=timeout,
         check=False,
     )
-    return done.returncode, json.loads(done.stdout)
+    return done.returncode, json.loads(done.stdout) if done.stdout else None
 
 
 class Place:
