@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 NIGHTSHIFT = [sys.executable, "-m", "flows.cli"]
+HANGS = 1800.0  # seconds; a busy machine is slow, and only what will never end is to be ended
 
 
 def clean_environment() -> dict[str, str]:
@@ -22,8 +23,8 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
 
 
-def nightshift(folder: Path, *arguments: str, timeout: float = 1800) -> tuple[int, Any]:
-    """Exit code and JSON of a command."""
+def nightshift(folder: Path, *arguments: str, timeout: float = HANGS) -> tuple[int, Any]:
+    """Exit code and JSON of a command (None if it printed none)."""
     done = subprocess.run(
         [*NIGHTSHIFT, *arguments, "--json"],
         cwd=folder,
@@ -33,7 +34,7 @@ def nightshift(folder: Path, *arguments: str, timeout: float = 1800) -> tuple[in
         timeout=timeout,
         check=False,
     )
-    return done.returncode, json.loads(done.stdout)
+    return done.returncode, json.loads(done.stdout) if done.stdout else None
 
 
 class Place:
@@ -68,19 +69,21 @@ class Place:
         """Exit code, the JSON printed (None if none), stderr."""
         process = self.start(*arguments)
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=HANGS)
         except subprocess.TimeoutExpired:
             process.kill()  # else the night goes on behind the tests that follow
             raise
         return process.returncode, json.loads(out) if out.startswith(("{", "[")) else None, err
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any], seconds: float = 180) -> None:
-    """Return once the condition holds, while the process runs."""
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any], seconds: float = 600) -> None:
+    """Return once the condition holds, while the process runs; it is killed when that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline, "it did not happen in time"
+        if time.monotonic() > deadline:
+            process.kill()  # else it goes on behind the tests that follow
+            raise AssertionError(f"it did not happen within {seconds} s")
         time.sleep(0.05)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.hashing import fingerprint_of_folder
-from tests.commands import Place, kill_night, wait_for
+from tests.commands import HANGS, Place, kill_night, wait_for
 
 RETRAIN = ["retrain", "tiny", "--json"]
 
@@ -205,18 +205,18 @@ def test_manual_approval_waits_for_a_named_person(first: dict[str, Any], place: 
     assert (entry["version"], entry["approver"], entry["previous_version"]) == (version, "Ada", "1")
 
 
-def test_broken_data_end_the_night_before_training(tmp_path: Path) -> None:
-    place = Nights(tmp_path)
+def test_broken_data_end_the_night_before_training(project: Path) -> None:
+    place = Nights(project)
     rows = [
         {"id": str(i), "question": f"How many cars {i}?", "schema": "CREATE TABLE cars (id INTEGER)", "sql": "SELEC"}
         for i in range(9)
     ]
-    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (project / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     code, outcome, err = place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")
     assert code == 5, err
     assert outcome["outcome"] == "data_rejected"
     assert "9 of 9 rows quarantined" in outcome["reason"]
-    assert (tmp_path / outcome["report"]).is_file()
+    assert (project / outcome["report"]).is_file()
     assert place.stage_markers() == {}
     assert place.run("releases", "--json")[1] == []
     assert place.run(*RETRAIN, "--set", "data.sources=[{kind: file, path: rows.jsonl}]")[0] == 5
@@ -232,7 +232,7 @@ def test_two_shells_start_the_same_night(project: Path) -> None:
     assert outcome["outcome"] == "failed"
     assert "already running: process" in outcome["reason"]
     assert "already running: process" in err
-    out, _ = one.communicate(timeout=300)
+    out, _ = one.communicate(timeout=HANGS)
     assert json.loads(out)["outcome"] == "promoted"
     assert len(place.run("releases", "--json")[1]) == 1
 
@@ -241,7 +241,7 @@ def test_two_shells_start_the_same_night(project: Path) -> None:
 def test_killed_in_the_middle_of_stage_two(project: Path) -> None:
     place = Nights(project)
     # Enough steps for the kill to land between two checkpoints of the second stage.
-    longer = ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
+    longer = ["--set", "training.stages.1.epochs=10", "--set", "training.save_steps=2"]
     victim = place.start_silently(*RETRAIN, *longer)
     wait_for(lambda: list(project.glob(".nightshift/work/*/train/2-medium-*/checkpoint-*/COMPLETE")), victim)
     kill_night(victim, "tasks.training.session")

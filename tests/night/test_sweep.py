@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -17,7 +18,7 @@ from flows.searching import open_sweep, prepared
 from flows.trial import run_trial
 from infra.settings import Settings
 from tasks.training.trials import Trial
-from tests.commands import Place
+from tests.commands import HANGS, Place
 from tests.flows.trials import FAST
 
 SEARCH = (
@@ -33,10 +34,18 @@ def tried(place: Place) -> list[tuple[int, int, dict[str, Any]]]:
     return sorted((trial["number"], trial["stage"], trial["values"]) for trial in found)
 
 
+def another_place(folders: pytest.TempPathFactory, home: Path) -> Place:
+    """A second folder as `project` gives one."""
+    place = Place(folders.mktemp("another"))
+    shutil.copytree(home, place.folder / ".nightshift")
+    return place
+
+
 @pytest.mark.cluster
-def test_a_search_killed_three_times_ends_with_the_trials_of_an_undisturbed_one(tmp_path: Path) -> None:
-    place, chance, kills = Place(tmp_path / "killed"), random.Random(), []
-    place.folder.mkdir()
+def test_a_search_killed_three_times_ends_with_the_trials_of_an_undisturbed_one(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, tiny_home: Path
+) -> None:
+    place, chance, kills = Place(project), random.Random(), []
     for _ in range(3):
         process = place.start_silently(*SWEEP)
         recorded = place.folder.glob(".nightshift/store/sweeps/*/trials/*.json")
@@ -52,8 +61,7 @@ def test_a_search_killed_three_times_ends_with_the_trials_of_an_undisturbed_one(
     assert kills, "the search was over before it could be killed"
     code, outcome, err = place.run(*SWEEP)
     assert code == 0, err
-    undisturbed = Place(tmp_path / "undisturbed")
-    undisturbed.folder.mkdir()
+    undisturbed = another_place(tmp_path_factory, tiny_home)
     assert undisturbed.run(*SWEEP)[0] == 0
     assert tried(place) == tried(undisturbed)
     assert outcome["winner"]["stage"] == 1
@@ -93,19 +101,19 @@ def test_a_search_goes_on_after_a_kill_and_writes_its_winner_as_a_diff(project: 
 
 
 @pytest.mark.cluster
-def test_two_processes_of_two_workers_share_a_search_and_run_no_trial_twice(tmp_path: Path) -> None:
-    place = Place(tmp_path / "shared")
-    place.folder.mkdir()
+def test_two_processes_of_two_workers_share_a_search_and_run_no_trial_twice(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, tiny_home: Path
+) -> None:
+    place = Place(tmp_path)  # empty: both make the databases, too
     both = [place.start(*SWEEP, "--workers", "2") for _ in range(2)]
-    ended = [(process.communicate(timeout=900), process.returncode) for process in both]
+    ended = [(process.communicate(timeout=HANGS), process.returncode) for process in both]
     assert [code for _, code in ended] == [0, 0], [err for (_, err), _ in ended]
     first, second = (json.loads(out) for (out, _), _ in ended)
     assert first["winner"] == second["winner"]
     with closing(sqlite3.connect(place.folder / ".nightshift" / "prefect" / "prefect.db")) as database:
         asked = "SELECT name, count(*) FROM task_run WHERE name LIKE 'trial %' GROUP BY name ORDER BY name"
         assert database.execute(asked).fetchall() == [(f"trial {number}", 1) for number in range(4)]
-    alone = Place(tmp_path / "alone")
-    alone.folder.mkdir()
+    alone = another_place(tmp_path_factory, tiny_home)
     assert alone.run(*SWEEP)[0] == 0
     assert tried(place) == tried(alone)
 
@@ -117,15 +125,15 @@ TEN = (
 
 
 @pytest.mark.cluster
-def test_a_trial_alone_is_the_tenth_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(tmp_path)
+def test_a_trial_alone_is_the_tenth_of_a_search(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(project)
     asked = ["sweep", "tiny", *(part for override in (*FAST, TEN) for part in ("--set", override)), "--json"]
     code, outcome, err = place.run(*asked)
     assert code == 0, err
     tenth = outcome["trials"][9]
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(project)
     now = open_sweep(outcome["sweep"], Settings())
-    bench = replace(now.bench(""), work=tmp_path / "alone")
+    bench = replace(now.bench(""), work=project / "alone")
     trial = Trial(number=0, name="alone", train=40, validation=8)
     single = run_trial(trial, now.with_values(tenth["values"]), prepared(now.night), bench)
     assert {trial["initial_loss"] for trial in outcome["trials"]} == {single.initial_loss}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.night
 
 RETRAIN = ["retrain", "tiny", "--json", "--set", "training.upload_every=1"]
 # Enough steps for the kill to land in the second stage.
-RETRAIN += ["--set", "training.stages.1.epochs=40", "--set", "training.save_steps=2"]
+RETRAIN += ["--set", "training.stages.1.epochs=20", "--set", "training.save_steps=2"]
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -30,10 +30,9 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store
             yield S3Store(f"s3://{name}/store"), f"s3://{name}/store"
 
 
-def test_a_stage_goes_on_where_another_machine_was_taken_away(tmp_path: Path, kept: tuple[Store, str]) -> None:
+def test_a_stage_goes_on_where_another_machine_was_taken_away(project: Path, kept: tuple[Store, str]) -> None:
     store, url = kept
-    place = Place(tmp_path / "project")
-    place.folder.mkdir()
+    place = Place(project)
     place.environment["NIGHTSHIFT_STORE"] = url
 
     def uploaded() -> list[int]:
