@@ -10,12 +10,14 @@ import contextvars
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
 # Its input ends with the process that started it.
 WATCHER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 15)"
+SPAWN_SECONDS = 5.0  # that Prefect may take to start a process; it takes some hundredths
 # What every night imports sooner or later, in this order.
 NEEDED = ("mlflow", "great_expectations", "transformers.models.auto.tokenization_auto")
 
@@ -36,6 +38,7 @@ def prefect_api(flow: str) -> Iterator[None]:
     spared = {"flows.heartbeat_frequency": None, "server.register_blocks_on_start": False}
     with temporary_settings(set_defaults=spared):
         start = _Start()
+        start.begin()
         for module in (flow, *NEEDED):
             if not start.is_alive():  # what is missing now is imported where it is needed
                 break
@@ -55,7 +58,15 @@ class _Start(threading.Thread):
         self._server = SubprocessASGIServer()
         self._settings = contextvars.copy_context()
         self._error: BaseException | None = None
+        self._watched = 0
+
+    def begin(self) -> None:
+        """Start, and return as soon as there is a process to watch: it must not outlive a kill while others import."""
         self.start()
+        until = time.monotonic() + SPAWN_SECONDS
+        while self.is_alive() and self._server.server_process is None and time.monotonic() < until:
+            time.sleep(0.01)
+        self._watch()
 
     def run(self) -> None:
         try:
@@ -68,8 +79,14 @@ class _Start(threading.Thread):
         self.join()
         if self._error is not None:
             raise self._error
-        if (server := self._server.server_process) is not None:
-            command = [sys.executable, "-S", "-c", WATCHER, str(server.pid)]
-            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            # A session of its own: Ctrl-C is for this process, which stops the server itself.
-            self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **silent)
+        self._watch()
+
+    def _watch(self) -> None:
+        server = self._server.server_process
+        if server is None or server.pid == self._watched:  # Prefect starts another where the port was taken
+            return
+        self._watched = server.pid
+        command = [sys.executable, "-S", "-c", WATCHER, str(server.pid)]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        # A session of its own: Ctrl-C is for this process, which stops the server itself.
+        self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **silent)

@@ -17,6 +17,7 @@ from flows.embedded import prefect_api
 def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Says what happens instead of a server's start; nothing is imported but what the test names."""
     monkeypatch.setattr(embedded, "NEEDED", ())
+    monkeypatch.setattr(embedded, "SPAWN_SECONDS", 0.0)  # there is no process to wait for
     return lambda start: monkeypatch.setattr(SubprocessASGIServer, "start", lambda _: start())
 
 
