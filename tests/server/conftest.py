@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.stack import PATIENT
 from tests.commands import clean_environment
 from tests.servers import free_port
 
@@ -28,14 +29,18 @@ class Servers:
         port = free_port()
         shutil.copytree(home, folder / "home")  # the server's database and MLflow's are made
         self.folder, self.api = folder, f"http://127.0.0.1:{port}/api"
-        self.environment = clean_environment() | {
-            "PREFECT_API_URL": self.api,
-            "PREFECT_HOME": str(folder / "home" / "prefect"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "NIGHTSHIFT_HOME": str(folder / "home"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
+        self.environment = (
+            clean_environment()
+            | PATIENT
+            | {
+                "PREFECT_API_URL": self.api,
+                "PREFECT_HOME": str(folder / "home" / "prefect"),
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "PREFECT_WORKER_QUERY_SECONDS": "1",
+                "NIGHTSHIFT_HOME": str(folder / "home"),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            }
+        )
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         try:

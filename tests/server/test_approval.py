@@ -114,7 +114,7 @@ def test_approve_reject_and_time_out(servers: Servers) -> None:
     for version, decision in (("1", "approve"), ("2", "reject")):
         form = {"approver": "Ada", "decision": decision, "reason": f"{decision} it"}
         id = approval_run(servers, version)["id"]
-        answer = httpx.post(f"{servers.api}/flow_runs/{id}/resume", json={"run_input": form}).json()
+        answer = httpx.post(f"{servers.api}/flow_runs/{id}/resume", json={"run_input": form}, timeout=120).json()
         assert answer.get("status") == "ACCEPT", answer
     servers.until(lambda: approval_run(servers, "1")["state_name"] == "Promoted", 600, "version 1 is promoted")
     servers.until(lambda: approval_run(servers, "2")["state_name"] == "Rejected", 600, "version 2 is rejected")
