@@ -65,7 +65,7 @@ def test_a_vote_that_cannot_be_taken_is_missing_and_one_without_a_winner_is_lost
     broken = Prediction("q", "SELECT a FROM t", samples=("nonsense", "SELECT b FROM t"))
     assert build_scorecard([example], [broken], SUBJECT, "t").examples[0].values["execution_vote"] == 0.0
 
-    monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", lambda tasks, limits: [LOST for _ in tasks])
+    monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", lambda tasks, *_: [LOST for _ in tasks])
     lost = Prediction("q", "SELECT 1", samples=("SELECT a FROM t", "SELECT 1", "nonsense"))
     card = build_scorecard([example], [lost], SUBJECT, "t")
     assert "execution_vote" not in card.examples[0].values
@@ -83,9 +83,9 @@ def test_the_same_text_is_judged_and_measured_once(monkeypatch):
             pools.append((self._settings.compatibility, [job.prediction for job in jobs]))
             return super().judge(jobs, progress)
 
-    def watched(tasks, limits):
+    def watched(tasks, *more):
         measured.append([task.sql for task in tasks])
-        return measure(tasks, limits)
+        return measure(tasks, *more)
 
     monkeypatch.setattr("tasks.evaluation.scorecard_build.JudgePool", Watched)
     monkeypatch.setattr("tasks.evaluation.scorecard_build.measure", watched)
