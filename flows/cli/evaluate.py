@@ -118,7 +118,7 @@ def evaluate(
 
     rows = read_rows(data)
     from flows.cli.connect import quiet_model
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from infra.progress import emit
     from infra.settings import apply_environment, load_settings
 

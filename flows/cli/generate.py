@@ -50,7 +50,7 @@ def generate(
     check_out(out)
     if out.exists() and Path(database.removeprefix("sqlite:///")).resolve() == out.resolve():
         raise UserError(f"--out {out}: that is the database; name another file")
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from infra.progress import emit
     from tasks.data.dataset import write_examples
     from tasks.data.introspect import open_reader

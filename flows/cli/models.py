@@ -36,7 +36,7 @@ def fetch(
     Example: nightshift fetch quickstart
     """
     from flows.cli.connect import connected, quiet_model
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from flows.recipe import check_recipe, load_recipe
     from infra.databases import make_databases
     from infra.progress import emit

@@ -62,7 +62,7 @@ def retrain(
 
     Example: nightshift retrain quickstart --set training.seed=7
     """
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from flows.night import is_final, plan_night
     from flows.recipe import load_recipe
     from infra.progress import emit

@@ -38,7 +38,7 @@ def profile(
 
     if out is not None:
         check_out(out)
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from infra.progress import emit
     from tasks.data.ingest import read_sources
     from tasks.data.profile import count_signs, profile_examples

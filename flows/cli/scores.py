@@ -107,7 +107,7 @@ def compare(
 
 
 def _judge(rows: list[Example], predictions: Path, databases: Path | None, suite: int = 0) -> Scorecard:
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from infra.hashing import fingerprint
     from infra.progress import emit
     from tasks.evaluation.predictions import read_predictions

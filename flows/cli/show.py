@@ -1,9 +1,8 @@
-"""What the terminal shows: progress bars while a night runs, its summary at the end, tables."""
+"""What the terminal shows at the end: the summary of a night, tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-from infra.progress import Event, listening
 
 STATUS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "needs_approval": "[yellow]needs approval[/]"}
 COLOUR = {
@@ -25,37 +21,6 @@ COLOUR = {
     "data_rejected": "red",
 }
 _WHOLE = 16  # characters: as many as a time to the minute has
-
-
-@contextmanager
-def progress_bars(enabled: bool = True) -> Iterator[None]:
-    """Draw one line an activity on stderr, with a bar where the total is known."""
-    if not enabled:
-        yield
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:18}"),
-        BarColumn(24),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bars:
-        lines: dict[str, TaskID] = {}
-
-        def show(event: Event) -> None:
-            group = event.activity.partition(":")[0]
-            if event.activity not in lines:
-                for name, line in lines.items():  # an activity ends where one of another kind begins
-                    if name.partition(":")[0] != group:
-                        bars.update(line, total=bars.tasks[line].total or 1, completed=bars.tasks[line].total or 1)
-                lines[event.activity] = bars.add_task(event.activity, total=event.total, text="")
-            bars.update(lines[event.activity], total=event.total, completed=event.done, text=escape(event.text))
-
-        with listening(show):
-            yield
-        for line in lines.values():
-            bars.update(line, total=bars.tasks[line].total or 1, completed=bars.tasks[line].total or 1)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

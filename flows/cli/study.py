@@ -61,7 +61,7 @@ def study(
     if dry_run:
         _show_plan(plan, [row.spec.name for row in chosen], as_json)
         return
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from flows.embedded import prefect_api
     from infra.progress import emit
     from infra.settings import apply_environment, load_settings

@@ -77,7 +77,7 @@ def _run(
     reason: str,
     quiet: bool,
 ) -> None:
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from flows.embedded import prefect_api
     from infra.progress import emit
 

@@ -35,7 +35,7 @@ def train(
 
     Example: nightshift train quickstart --out adapter --set training.seed=7
     """
-    from flows.cli.show import progress_bars
+    from flows.cli.progress import progress_bars
     from flows.night import plan_night
     from flows.recipe import load_recipe
     from infra.errors import UserError
