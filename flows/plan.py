@@ -58,7 +58,9 @@ def recorded_speeds(store: Store, recipe: Recipe) -> Iterable[Speed]:
             if gpu is None or stage["reused"] or stage["resumed_from"] or not stage["rows"]:
                 continue
             per_row = stage["tokens"] / stage["rows"]
-            tokens = per_row * stage["steps"] * batches[stage["name"]]
+            # Sequences that share a schema may hold fewer rows than the batch; old nights did not record how many.
+            each = stage.get("metrics", {}).get("rows_per_step", batches[stage["name"]])
+            tokens = per_row * stage["steps"] * each
             yield Speed(gpu.pool, tokens, stage["seconds"], per_row)
 
 

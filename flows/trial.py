@@ -216,10 +216,11 @@ def measured(stages: Sequence[StageResult], job: TrainingJob, model: LocalModel)
     rows = seen = 0
     spent = timed_rows = timed_tokens = 0.0
     for stage, its in zip(stages, job.stages, strict=True):
-        taken = stage.steps * its.spec.global_batch
+        step = stage.metrics.get("rows_per_step", its.spec.global_batch)
+        taken = stage.steps * step
         rows += taken
         seen += round(stage.tokens * taken / stage.rows)
-        timed = (stage.steps - stage.resumed_from) * its.spec.global_batch
+        timed = (stage.steps - stage.resumed_from) * step
         if speed := stage.metrics.get("rows_per_second"):
             spent += timed / speed
             timed_rows += timed

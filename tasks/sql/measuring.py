@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from infra.cores import usable_cores
 from infra.errors import NightshiftError, UserError
 from tasks.sql.cells import digest, soft_f1
 from tasks.sql.connection import Sealed
@@ -71,7 +72,7 @@ def measure(
     While the process is at work, `meanwhile` does a small piece of other work again and again, until it returns False:
     nothing is left to do. It is not called where there is one core alone, as it would slow down what is being timed.
     """
-    aside = meanwhile if meanwhile is not None and _cores() > 1 else _nothing
+    aside = meanwhile if meanwhile is not None and usable_cores() > 1 else _nothing
     order = sorted(range(len(tasks)), key=lambda n: (tasks[n].database or "", tasks[n].schema, tasks[n].setup))
     found: list[Measured] = [LOST] * len(tasks)
     at, lives = 0, 3
@@ -97,11 +98,6 @@ def measure(
 
 def _nothing() -> bool:
     return False
-
-
-def _cores() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Process:

@@ -8,13 +8,13 @@ a file lock keeps two trainers apart.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from infra.cores import usable_cores
 from infra.errors import NightshiftError, UserError
 from tasks.models.precision import Precision, Work, choose_precision, installed_kernels, probe_device
 from tasks.models.process import child_main, write_atomically
@@ -38,7 +38,7 @@ def run_session(job: TrainingJob, work: Path) -> None:
 
     engine = Engine(job, work, training_precision(job))
     ranks.begin(job.training.processes, cpu=probe_device().kind == "cpu", sharded=job.training.shards > 1)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.count()))
+    torch.set_num_threads(max(1, usable_cores() // ranks.count()))
     live: dict[Path, Any] = {}  # the policy in memory, by the folder it was written to
     for stage in job.stages:
         folder = work / stage.folder

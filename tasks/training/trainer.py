@@ -6,6 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
         from transformers import EarlyStoppingCallback
 
         trainer.add_callback(EarlyStoppingCallback(run.stage.spec.patience, run.stage.spec.min_delta))
-    counted, pace = _count_tokens(trainer, run), _keep_pace(trainer)
+    counted, pace = _count_batches(trainer, run), _keep_pace(trainer)
     # Batches of like length are drawn from torch's own random numbers, which must be the same in every process.
     trainer.accelerator.rng_types = ["torch"]
     checkpoint, started = last_checkpoint(run.folder), time.perf_counter()
@@ -163,13 +164,14 @@ def run_trainer(trainer: Any, run: Run, evaluate: bool = True) -> Trained:
     eval_loss = float(trainer.evaluate()["eval_loss"]) if run.validation and evaluate else None
     sharding.give_up_gathered(run.model)
     resumed = step_of(checkpoint) if checkpoint else 0
-    rows = (trainer.state.global_step - resumed) * run.stage.spec.global_batch
-    metrics = {"rows_per_second": round(rows / seconds, 3)}
+    steps = trainer.state.global_step - resumed
+    read = summed(counted.upto(steps * trainer.args.gradient_accumulation_steps))
+    rows = read["rows"] or steps * run.stage.spec.global_batch
+    metrics = {"rows_per_second": round(rows / seconds, 3), "rows_per_step": round(rows / max(1, steps), 3)}
     if len(pace) > 1:
         # The median step: neither the first one's warm-up nor the writing of a checkpoint is in it.
         between = [after - before for before, after in itertools.pairwise(pace)]
         metrics["step_seconds"] = round(statistics.median(between), 5)
-    read = summed(counted)
     if read["slots"]:
         metrics["tokens_per_second"] = round(read["tokens"] / seconds, 1)
         metrics["padding_share"] = round(1 - read["tokens"] / read["slots"], 4)
@@ -192,19 +194,32 @@ def _keep_pace(trainer: Any) -> list[float]:
     return ended
 
 
-def _count_tokens(trainer: Any, run: Run) -> dict[str, int]:
-    """Count, while batches are made for training, the tokens in them and the slots they fill with padding.
+@dataclass
+class _Batches:
+    """What each batch held that was made for training, in order: rows, tokens, and slots with the padding."""
 
-    Rows that a method's trainer tokenises itself are not counted.
+    made: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def upto(self, count: int) -> dict[str, int]:
+        """The first `count` batches together; loaders make one ahead, which a stage that is cut never reads."""
+        used = self.made[:count]
+        return {name: sum(batch[i] for batch in used) for i, name in enumerate(("rows", "tokens", "slots"))}
+
+
+def _count_batches(trainer: Any, run: Run) -> _Batches:
+    """Count, while batches are made for training, what is in them.
+
+    A sequence that shares a schema holds several rows, fewer than it may where the schema has no more. Rows that a
+    method's trainer tokenises itself are not counted.
     """
-    collate, read = trainer.data_collator, {"tokens": 0, "slots": 0}
+    collate, read = trainer.data_collator, _Batches()
     run.model.train()
 
     def counted(rows: Any) -> Any:
         batch = collate(rows)
         if run.model.training and "input_ids" in rows[0]:  # not the batches of an evaluation in between
-            read["tokens"] += sum(len(row["input_ids"]) for row in rows)
-            read["slots"] += batch["input_ids"].numel()
+            questions = sum(max(row["segments"]) if "segments" in row else 1 for row in rows)
+            read.made.append((questions, sum(len(row["input_ids"]) for row in rows), batch["input_ids"].numel()))
         return batch
 
     trainer.data_collator = counted

@@ -1,6 +1,6 @@
 """Does GRPO raise its reward? A supervised stage, then a bounded GRPO stage, on a built-in recipe's model and data.
 
-Run: python -m tests.benchmarks.grpo            the quickstart's model: minutes on a GPU, an hour or two on two cores
+Run: python -m tests.benchmarks.grpo            the quickstart's model: a quarter of an hour on two cores
      python -m tests.benchmarks.grpo tiny       a random model, whose answers only learn to end: a minute
 """
 
@@ -26,7 +26,7 @@ STAGES: dict[str, list[dict[str, Any]]] = {
         {
             "name": "grpo",
             "method": "grpo",
-            "max_steps": 40,
+            "max_steps": 24,
             "learning_rate": 1e-4,
             "warmup": 0.0,
             "global_batch": 32,

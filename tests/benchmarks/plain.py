@@ -70,7 +70,7 @@ def train_plain(job: Any, work: Path) -> dict[str, Any]:
                 learning_rate=stage.spec.learning_rate,
                 lr_scheduler_type=stage.spec.scheduler,
                 warmup_steps=stage.spec.warmup,
-                max_steps=stage.spec.max_steps,
+                num_train_epochs=stage.spec.epochs,
                 max_length=training.max_length,
                 logging_steps=1,
                 report_to="none",

@@ -1,4 +1,4 @@
-"""Our stages against the ways they stand beside: the same model, rows, learning rates, batches and number of steps.
+"""Our stages against the ways they stand beside: the same model, rows, learning rates and batches, one epoch a stage.
 
 Run: `python -m tests.benchmarks.training [--model REF] [--steps N] [--batch N] [--factory FOLDER]`.
 
@@ -39,7 +39,7 @@ def main() -> None:
     """Run every side and print them beside each other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="", help="model reference; the quickstart's when not given")
-    parser.add_argument("--steps", type=int, default=16, help="optimiser steps of each of the two stages")
+    parser.add_argument("--steps", type=int, default=16, help="batches of rows in each of the two stages, read once")
     parser.add_argument("--batch", type=int, default=8, help="rows per step")
     parser.add_argument("--factory", type=Path, help="folder of LLaMA-Factory's virtual environment")
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -98,8 +98,7 @@ def _write_job(folder: Path, model: str, steps: int, batch: int, share: int | No
             "per_device_batch": batch,
             "max_length": 2000 if byte_tokens else 512,
             "stages": [
-                {"name": name, "data": drawn | {"difficulty": [name]}, "global_batch": batch, "max_steps": steps}
-                for name in STAGES
+                {"name": name, "data": drawn | {"difficulty": [name]}, "global_batch": batch} for name in STAGES
             ],
         }
         | ({"share_prefix": share} if share else {})
@@ -146,7 +145,7 @@ def _stages(job: Any, work: Path) -> dict[str, Any]:
     run_session(job, work)
     results = [read_result(work / stage.folder) for stage in job.stages]
     return {
-        "rows": sum(result.steps * stage.spec.global_batch for result, stage in zip(results, job.stages, strict=True)),
+        "rows": round(sum(result.steps * result.metrics["rows_per_step"] for result in results)),
         "padding": sum(result.metrics["padding_share"] for result in results) / len(results),
         "adapter": str(work / job.stages[-1].folder / ADAPTER),
     }

@@ -11,6 +11,7 @@ import pytest
 
 from infra.errors import NightshiftError, UserError
 from infra.store import LocalStore
+from tasks.data.dataset import write_examples
 from tasks.data.example import Example
 from tasks.data.prompts import Prompter, PromptSpec
 from tasks.models.loading import load_tokenizer
@@ -81,6 +82,18 @@ def test_a_stage_takes_its_difficulties_and_replays_earlier_ones() -> None:
     second = stage_rows(spec(), 1, rows(60))
     assert sorted(e.difficulty for e in second) == ["easy"] * 2 + ["hard"] * 6
     assert stage_rows(spec(), 1, list(reversed(rows(60)))) == second  # the order of the source does not matter
+
+
+def test_rows_are_counted_where_sequences_of_few_rows_make_more_steps(tiny_model: Path, tmp_path: Path) -> None:
+    stage = {"name": "all", "global_batch": 4, "epochs": 2}
+    job = plan(tiny_model, tmp_path, spec(per_device_batch=4, share_prefix=4, stages=[stage]))
+    lone = [replace(e, schema=e.schema.replace("cars", f"cars{number}")) for number, e in enumerate(rows(6))]
+    write_examples(tmp_path / job.stages[0].rows, [*rows(8), *lone])
+    run_session(job, tmp_path)
+    result = read_result(tmp_path / job.stages[0].folder)
+    assert result is not None
+    assert result.steps == 2 * (2 + 6)  # an epoch has two sequences of four rows and six of one
+    assert result.steps * result.metrics["rows_per_step"] == pytest.approx(2 * 14)
 
 
 def test_a_stage_without_rows_is_an_error() -> None:
