@@ -121,7 +121,7 @@ def test_a_process_that_dies_costs_one_measurement(monkeypatch):
 
 @pytest.mark.parametrize(("cores", "called"), [(1, 0), (2, 40)])
 def test_other_work_is_done_while_the_process_measures_on_another_core(monkeypatch, cores, called):
-    monkeypatch.setattr("tasks.sql.measuring._cores", lambda: cores)
+    monkeypatch.setattr("tasks.sql.measuring.usable_cores", lambda: cores)
     tasks = [Task(f"SELECT a FROM t LIMIT {n % 3 + 1}", "SELECT a FROM t", SCHEMA, SETUP) for n in range(120)]
     left = list(range(40))
 
@@ -138,7 +138,7 @@ def test_other_work_is_done_while_the_process_measures_on_another_core(monkeypat
 def test_a_process_that_hangs_is_noticed_though_other_work_is_left(monkeypatch):
     import tasks.sql.measuring as measuring
 
-    monkeypatch.setattr(measuring, "_cores", lambda: 2)
+    monkeypatch.setattr(measuring, "usable_cores", lambda: 2)
     monkeypatch.setattr(measuring, "_PATIENCE", 0.3)
     heard = measuring._Process._line
     stopped = []
