@@ -90,6 +90,8 @@ def train_factory(python: Path, work: Path) -> dict[str, Any]:
 
 def _settings(job: Any, work: Path, prompter: Any, tokenizer: Any) -> tuple[list[dict[str, Any]], int]:
     """One set of LLaMA-Factory's arguments for every stage, and the tokens of their rows, which it writes."""
+    import torch
+
     from tests.benchmarks.plain import texts
 
     training, before, settings, tokens = job.training, None, [], 0
@@ -123,6 +125,7 @@ def _settings(job: Any, work: Path, prompter: Any, tokenizer: Any) -> tuple[list
                 "warmup_ratio": stage.spec.warmup,
                 "num_train_epochs": stage.spec.epochs,
                 "bf16": True,
+                "use_cpu": not torch.cuda.is_available(),
                 "logging_steps": 1,
                 "include_num_input_tokens_seen": "all",
                 "report_to": "none",

@@ -103,11 +103,11 @@ def _write_job(folder: Path, model: str, steps: int, batch: int, share: int | No
         }
         | ({"share_prefix": share} if share else {})
     )
-    rows = generate(GenerateSpec(seed=7, train_per_database=20))
+    rows = generate(GenerateSpec(seed=7, train_per_database=20, validation_per_database=40))
     prompt = recipe.prompt.model_copy(update={"max_tokens": 1900}) if byte_tokens else recipe.prompt
     train = [row for row in rows if row.tags.get("split") == "train"]
     plan_curriculum(spec, prompt, local.path, local.fingerprint, "benchmark", train, [], folder)
-    held_out = [row for row in rows if row.tags.get("split") == "validation" and row.tags.get("difficulty") in STAGES]
+    held_out = [row for row in rows if row.tags.get("split") == "validation" and row.difficulty in STAGES]
     write_examples(folder / HELD_OUT, held_out[:: len(held_out) // HELD_OUT_ROWS][:HELD_OUT_ROWS])
 
 
