@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ def progress_bars(enabled: bool = True) -> Iterator[None]:
         yield
         return
     console = Console(stderr=True)
-    with _bars(console) if console.is_terminal else _lines() as show, listening(show):
+    with _bars(console) if console.is_terminal else _lines(console) as show, listening(show):
         yield
 
 
@@ -55,7 +54,7 @@ def _bars(console: Console) -> Iterator[Callable[[Event], None]]:
 
 
 @contextmanager
-def _lines() -> Iterator[Callable[[Event], None]]:
+def _lines(console: Console) -> Iterator[Callable[[Event], None]]:
     """A line when an activity begins and every half minute; before another one begins, what was last heard of each."""
     started = time.monotonic()
     told: dict[str, float] = {}  # activity -> when its last line was written
@@ -65,7 +64,9 @@ def _lines() -> Iterator[Callable[[Event], None]]:
         seconds = int(time.monotonic() - started)
         clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         done = f"{event.done}/{event.total}" if event.total else ""
-        print(" ".join(part for part in (clock, event.activity, done, event.text) if part), file=sys.stderr, flush=True)
+        line = " ".join(part for part in (clock, event.activity, done, event.text) if part)
+        console.file.write(line + "\n")  # flows send what is printed to Prefect's log
+        console.file.flush()
         told[event.activity] = time.monotonic()
 
     def write_rest() -> None:
