@@ -9,6 +9,7 @@ without a named difference were treated alike as far as their recipes say.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -82,7 +83,14 @@ def _studied(path: str, varies: Iterable[str]) -> bool:
 
 
 def _rates(settings: Mapping[str, Any]) -> list[float]:
-    return [value for path, value in sorted(settings.items()) if path.endswith(_RATE)]
+    """The learning rates of the policy's stages in order; stages that go on with the one before's count once."""
+    rates = [value for path, value in sorted(settings.items()) if path.endswith(_RATE) and not _is_judge(path, settings)]
+    return [rate for rate, _ in itertools.groupby(rates)]
+
+
+def _is_judge(path: str, settings: Mapping[str, Any]) -> bool:
+    """Whether `path` lies in a stage that trains a reward model."""
+    return settings.get(f"{path.rpartition('.')[0]}.method") == "reward"
 
 
 def _near(one: int, two: int) -> bool:

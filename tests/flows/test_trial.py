@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.night
 def test_a_trial_measures_what_tables_show(models: Path, tmp_path: Path) -> None:
-    recipe = tiny()
+    recipe = tiny("training.share_prefix=1")
     bench = bench_in(tmp_path, models, questions=3, objective="execution_accuracy")
     dataset = dataset_of(recipe, bench.store, tmp_path / "dataset")
     trial = Trial(number=0, name="trial 0", train=40, validation=8)
@@ -39,7 +39,7 @@ def test_a_trial_measures_what_tables_show(models: Path, tmp_path: Path) -> None
     assert bench.store.exists(result.scorecard_key)
     assert result.eval_loss > 0
     assert 0 < result.trainable < result.total_parameters
-    # A batch of 8 rows has eight rows' tokens.
+    # Where each question is a sequence of its own, a step of 8 rows has eight rows' tokens.
     assert result.tokens / (4 * 8) == pytest.approx(result.tokens_per_second / result.samples_per_second, rel=0.02)
     assert record_trial(bench.store, "s", result) == result == read_trials(bench.store, "s")[0]
     forget_work(0, bench)

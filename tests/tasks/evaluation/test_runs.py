@@ -137,6 +137,22 @@ def test_the_studied_paths_are_no_confound_and_alpha_counts_as_the_scale_it_give
     assert confounds(*tuned, ["training.stages.1.learning_rate"]) == ["stage 1 learning rate 0.001 against 0.0001"]
 
 
+def test_a_learning_rate_kept_over_stages_is_one_and_a_reward_models_is_not_the_policys():
+    def stages(*told):
+        settings = {}
+        for index, (method, rate) in enumerate(told):
+            settings |= {f"training.stages.{index}.method": method, f"training.stages.{index}.learning_rate": rate}
+        return run("r", settings=settings)
+
+    mixed, kept = stages(("sft", 1e-3)), stages(("sft", 1e-3), ("sft", 1e-3), ("sft", 1e-3))
+    assert confounds(kept, mixed, ["training.stages"]) == []
+    falling = stages(("sft", 1e-3), ("sft", 1e-4))
+    said = ["learning rate 0.001 and 0.0001 against 0.001, searched for neither"]
+    assert confounds(falling, mixed, ["training.stages"]) == said
+    judged = stages(("sft", 1e-3), ("reward", 5e-3), ("grpo", 1e-4))
+    assert confounds(judged, stages(("sft", 1e-3), ("grpo", 1e-4)), ["training.stages"]) == []
+
+
 def report(**more):
     runs = [
         run("full", 63, label="All weights", peft="all weights", trainable=100_000, peak_memory_mb=2048.0),
