@@ -58,7 +58,8 @@ def final_table(runs: Sequence[Run], apart: Apart, differs: Mapping[str, Sequenc
     rows = []
     for number, run in enumerate(in_order(runs), start=1):
         score = run.execution_accuracy
-        notes = [*([run.note] if run.note else []), *(f"differs: {phrase}" for phrase in differs.get(run.name, ()))]
+        notes, apart_in = [run.note] if run.note else [], differs.get(run.name, ())
+        notes += [f"differs: {'; '.join(apart_in)}"] if apart_in else []
         if not run.finished:
             notes = [f"{run.status}: {run.error or 'no reason given'}", *notes]
         rows.append(
