@@ -37,7 +37,7 @@ retrain: setup
 	@$(BIN)/nightshift retrain $(RECIPE)
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup
 	$(BIN)/python -m pytest -q -m "server or night"
