@@ -9,7 +9,7 @@ from tasks.evaluation.charts import difference_bar, interval_bar
 from tasks.evaluation.classes import ERROR_CLASSES
 from tasks.evaluation.compare import FEWEST, Comparison, Difference, Pair
 from tasks.evaluation.metrics import MAIN, METRICS
-from tasks.evaluation.report_tables import TITLES, by_importance, percent, points, range_text, shorten
+from tasks.evaluation.report_tables import TITLES, by_importance, p_sign, p_text, percent, points, range_text, shorten
 
 _TONES = {"better": "up", "worse": "down", "no_difference": "even"}
 _CHANGES = 12
@@ -56,10 +56,10 @@ def notes(pair: Pair) -> list[str]:
         return []
     found = [
         f"{main.n:,} examples that both were asked: {main.wins:,} won, {main.losses:,} lost; "
-        f"95% interval {points(main.low)} to {points(main.high)}, p {_sign(main.p)} (McNemar, exact mid-p)."
+        f"95% interval {points(main.low)} to {points(main.high)}, p {p_sign(main.p)} (McNemar, exact mid-p)."
     ]
     if main.n >= FEWEST and main.p_adjusted != main.p:
-        found.append(f"Corrected for all models compared: p {_sign(main.p_adjusted)}.")
+        found.append(f"Corrected for all models compared: p {p_sign(main.p_adjusted)}.")
     if pair.clustered is not None:
         low, high = pair.clustered
         found.append(f"Drawing databases instead of examples: {points(low)} to {points(high)}.")
@@ -114,16 +114,6 @@ def slice_rows(pair: Pair) -> list[dict[str, Any]]:
         title = TITLES.get(dimension, dimension.replace("_", " "))
         shown.append({"title": title, **shorten(rows)})
     return shown
-
-
-def p_text(p: float) -> str:
-    """A p value as people write it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _sign(p: float) -> str:
-    text = p_text(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _pair(pair: Pair) -> dict[str, Any]:

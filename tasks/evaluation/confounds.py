@@ -84,7 +84,9 @@ def _studied(path: str, varies: Iterable[str]) -> bool:
 
 def _rates(settings: Mapping[str, Any]) -> list[float]:
     """The learning rates of the policy's stages in order; stages that go on with the one before's count once."""
-    rates = [value for path, value in sorted(settings.items()) if path.endswith(_RATE) and not _is_judge(path, settings)]
+    rates = [
+        value for path, value in sorted(settings.items()) if path.endswith(_RATE) and not _is_judge(path, settings)
+    ]
     return [rate for rate, _ in itertools.groupby(rates)]
 
 

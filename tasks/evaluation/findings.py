@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.evaluation.confounds import confounds
-from tasks.evaluation.report_tables import percent, points
+from tasks.evaluation.report_tables import p_sign, percent, points
 from tasks.evaluation.runs import Outcomes, Run
 from tasks.evaluation.statistics import holm
 from tasks.evaluation.telling_apart import Apart, PairOfRuns, pair_repeated
@@ -120,7 +120,7 @@ def _scores(found: Sequence[tuple[Run, Run]], pair: PairOfRuns | None) -> list[s
     told = "more than chance" if pair.apart else "the test set cannot tell them apart"
     return [
         f"{each}: {points(pair.difference)} points on average ({points(pair.low)} to {points(pair.high)}), "
-        f"p = {pair.p_adjusted:.3f} corrected for these questions, {told}."
+        f"p {p_sign(pair.p_adjusted)} corrected for these questions, {told}."
     ]
 
 
@@ -144,7 +144,7 @@ def _score(one: Run, other: Run, pair: PairOfRuns | None) -> list[str]:
     return [
         *said,
         f"{points(pair.difference)} points ({points(pair.low)} to {points(pair.high)}), "
-        f"p = {pair.p_adjusted:.3f} corrected for these questions, {told}.",
+        f"p {p_sign(pair.p_adjusted)} corrected for these questions, {told}.",
     ]
 
 

@@ -40,6 +40,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def p_text(p: float) -> str:
+    """A p value as people write it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_sign(p: float) -> str:
+    """A p value with its sign, to follow a `p`: `= 0.020` or `< 0.001`."""
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def points(difference: float) -> str:
     """A difference of shares in percentage points, always signed."""
     return f"{100 * difference:+.1f}".replace("-", "−") if round(100 * difference, 1) else "±0.0"

@@ -3,7 +3,8 @@
 Run: `python -m tests.benchmarks.training [--model REF] [--steps N] [--batch N] [--factory FOLDER]`.
 
 - `stages` is ours with its defaults, several questions over a schema in one sequence; `alone` the same with every
-  question in a sequence of its own, so that its tokens are the others' to the last one.
+  question in a sequence of its own, so that its tokens are the others' to the last one; `again` is `alone` with
+  another seed, so that the losses show how far order and start alone move them.
 - `plain` is what tutorials do: every stage loads the model anew and trains TRL's SFTTrainer with its defaults on rows
   padded to the longest allowed.
 - `factory` is LLaMA-Factory with the settings of its LoRA example, in the virtual environment FOLDER, which is made
@@ -30,7 +31,7 @@ from tests.benchmarks.factory import environment, train_factory
 from tests.benchmarks.plain import texts, train_plain
 
 QUICKSTART = "quickstart"  # its model
-OURS, ALONE, PLAIN, FACTORY = "stages", "alone", "plain", "factory"
+OURS, ALONE, AGAIN, PLAIN, FACTORY = "stages", "alone", "again", "plain", "factory"
 STAGES = ("easy", "medium")
 HELD_OUT, HELD_OUT_ROWS = "held-out.jsonl", 64
 
@@ -52,9 +53,10 @@ def main() -> None:
     python = environment(given.factory) if given.factory else None
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for side in (OURS, ALONE, PLAIN) + ((FACTORY,) if python else ()):
+        for side in (OURS, ALONE, AGAIN, PLAIN) + ((FACTORY,) if python else ()):
             work = Path(folder) / side
-            _write_job(work, given.model, given.steps, given.batch, share=1 if side == ALONE else None)
+            share, seed = 1 if side in (ALONE, AGAIN) else None, 43 if side == AGAIN else 42
+            _write_job(work, given.model, given.steps, given.batch, share, seed)
             row = train_factory(python, work) if side == FACTORY and python else _run(side, work)
             found[side] = row | _run("held_out", work, Path(row["adapter"]))
             print(f"{side} is done in {row['seconds']:.0f} s", file=sys.stderr)
@@ -75,7 +77,7 @@ def _show(found: dict[str, dict[str, Any]]) -> None:
         print(f"{ours}: {against}")
 
 
-def _write_job(folder: Path, model: str, steps: int, batch: int, share: int | None) -> None:
+def _write_job(folder: Path, model: str, steps: int, batch: int, share: int | None, seed: int) -> None:
     """A job of two stages over generated questions, as a night would write it, and its rows as texts."""
     from flows.recipe import load_recipe
     from infra.settings import load_settings
@@ -94,6 +96,7 @@ def _write_job(folder: Path, model: str, steps: int, batch: int, share: int | No
     byte_tokens = local.ref.kind == "random"
     spec = TrainingSpec.model_validate(
         {
+            "seed": seed,
             "lora": {"r": 16, "alpha": 32},
             "per_device_batch": batch,
             "max_length": 2000 if byte_tokens else 512,
