@@ -24,6 +24,7 @@ def set_stage_production(name: str, version: str | None) -> bool:
     if staged == ([] if version is None else [version]):
         return False
     with warnings.catch_warnings():
+        # Stages are deprecated in MLflow and still what people look at: shown on purpose, on every promotion.
         warnings.filterwarnings("ignore", message=".*transition_model_version_stage", category=FutureWarning)
         if version is None:
             for each in staged:

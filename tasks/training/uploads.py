@@ -36,7 +36,7 @@ def checkpoints_key(mark: str) -> str:
 
 
 @contextmanager
-def uploading(stage: StageJob, store: Store, work: Path, every: int | None) -> Iterator[None]:
+def uploading(stage: StageJob, store: Store, work: Path, every: float | None) -> Iterator[None]:
     """Upload the newest whole checkpoint of `stage` every so many seconds while inside; None uploads nothing.
 
     A failed upload is logged and tried again: it never costs a training.

@@ -135,7 +135,7 @@ def test_other_work_is_done_while_the_process_measures_on_another_core(monkeypat
     assert found[1].soft_f1 == pytest.approx(0.8)
 
 
-def test_a_process_that_hangs_is_noticed_though_other_work_is_left(monkeypatch):
+def test_a_process_that_hangs_while_other_work_is_done_costs_one_measurement(monkeypatch):
     import tasks.sql.measuring as measuring
 
     monkeypatch.setattr(measuring, "usable_cores", lambda: 2)

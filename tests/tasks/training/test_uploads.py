@@ -203,7 +203,7 @@ def test_a_store_that_fails_costs_no_training(
         put(self, key, source)
 
     monkeypatch.setattr(LocalStore, "put", fail)
-    with uploading(stage, store, tmp_path, 0.05):  # type: ignore[arg-type]
+    with uploading(stage, store, tmp_path, 0.05):
         for _ in range(200):
             if steps(job, store) == {10: True}:
                 break
