@@ -134,6 +134,7 @@ def answer_all(
     if asker.demonstrations is not None and not any(prompt.shown for prompt in prompts if prompt):
         raise UserError("no training example fits beside any question's schema: raise prompt.max_tokens, or show none")
     kept.add(Answer(e.id, "") for e, p in zip(examples, prompts, strict=True) if p is None and e.id not in kept.found)
+    progress(len(kept.found), len(examples))  # a part may take a minute: until then it would seem to load the model
     keys = [(len(e.schema), e.schema, len(p.text) if p else 0) for e, p in zip(examples, prompts, strict=True)]
     order = sorted((i for i, prompt in enumerate(prompts) if prompt), key=lambda i: keys[i], reverse=True)
     parts = [order[begin : begin + part] for begin in range(0, len(order), part)]

@@ -16,9 +16,12 @@ import pytest
 from infra.errors import Busy
 from tasks.data.dataset import write_examples
 from tasks.data.example import Example
-from tasks.data.prompts import PromptSpec
+from tasks.data.prompts import Prompter, PromptSpec
 from tasks.models import answers
 from tasks.models.answers import Answer, KeptAnswers, partial_of
+from tasks.models.asking import Asker, answer_all
+from tasks.models.endpoint import PlainTokenizer
+from tasks.models.generation import Generation
 from tasks.models.job import GenerationJob, SubjectJob
 from tasks.models.running import run_generation
 
@@ -96,3 +99,20 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(tiny_model: Path, tm
     assert texts[0] == texts[1]
     assert texts[0][24] == ""  # its schema does not fit beside such a question: not asked
     assert all(texts[0][:24])
+
+
+def test_how_many_are_answered_is_told_before_the_first_part_too(tmp_path: Path) -> None:
+    examples = [Example(str(i), "cars", "How many cars are there?", DDL, "") for i in range(5)]
+    told: list[tuple[int, int]] = []
+    before: list[list[tuple[int, int]]] = []
+
+    def generator(prompts, asked, progress, temperature=0.0):
+        before.append(list(told))
+        return [Generation("SELECT 1", 2, 0.1) for _ in prompts]
+
+    asker = Asker(Prompter(PromptSpec(format="request"), PlainTokenizer()), generator)
+    with KeptAnswers(tmp_path / "p.jsonl") as kept:
+        kept.add([Answer(examples[0].id, "SELECT 2", 2, 0.1)])
+        answer_all(examples, asker, kept, 5, lambda done, total: told.append((done, total)))
+    assert before == [[(1, 5)]]
+    assert told[-1] == (5, 5)
